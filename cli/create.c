@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* create.c - hlfs create and hlfs rm. */
+#include "common.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+static int volume_size_parse(const char *text, uint64_t *ret_bytes)
+{
+    uint64_t bytes;
+
+    if (!size_parse(text, &bytes)) {
+        return fail_usage("\"%s\" is no size: it is a number, K M G T may follow", text);
+    }
+    if (bytes > HLFS_SIZE_MAX) {
+        return fail_usage("a volume of %s is too large: %s is the most", text,
+                          size_format(HLFS_SIZE_MAX).text);
+    }
+    if (bytes % 512 != 0) {
+        return fail_usage("a volume's size is a multiple of 512, which %" PRIu64
+                          " is not", bytes);
+    }
+    *ret_bytes = bytes;
+    return EXIT_OK;
+}
+
+/* For --force: make room at LOCATION.  Nothing there is fine. */
+static int target_remove(const struct arguments *a, const char *location)
+{
+    int r = hlfs_remove(location, a->options);
+
+    if (r < 0 && r != -ENOENT) {
+        return fail_library(r, location);
+    }
+    return EXIT_OK;
+}
+
+int create_run(const struct arguments *a)
+{
+    char *location = NULL;
+    uint64_t bytes = 0;
+    /* All that can be wrong in the arguments is found before anything is removed. */
+    int status = volume_size_parse(a->operands[1], &bytes);
+    int r;
+
+    if (status == EXIT_OK) {
+        status = location_split(a->operands[0], &location, NULL);
+    }
+    if (status == EXIT_OK && a->value[OPTION_FORCE]) {
+        status = target_remove(a, location);
+    }
+    if (status == EXIT_OK) {
+        r = hlfs_create(location, bytes, a->options);
+        if (r == -EEXIST && !a->value[OPTION_FORCE]) {
+            status = fail("%s (--force replaces a volume)", hlfs_error());
+        } else if (r < 0) {
+            status = fail_library(r, location);
+        }
+    }
+    free(location);
+    return status;
+}
+
+/* Ask on the terminal.  EXIT_OK: go on. */
+static int removal_confirm(const char *location)
+{
+    char answer[16] = "";
+
+    if (!isatty(STDIN_FILENO)) {
+        return fail("%s is not removed: there is no terminal to ask on, and --yes was "
+                    "not given", location);
+    }
+    (void)fprintf(stderr, "Remove %s with everything in it? [y/N] ", location);
+    if (!fgets(answer, sizeof(answer), stdin)) {
+        (void)fputc('\n', stderr);
+    }
+    answer[strcspn(answer, "\n")] = '\0';
+    if (strcasecmp(answer, "y") != 0 && strcasecmp(answer, "yes") != 0) {
+        return fail("%s is not removed", location);
+    }
+    return EXIT_OK;
+}
+
+int rm_run(const struct arguments *a)
+{
+    char *location;
+    int status = location_split(a->operands[0], &location, NULL);
+    int r;
+
+    if (status != EXIT_OK) {
+        return status;
+    }
+    if (!a->value[OPTION_YES]) {
+        status = removal_confirm(location);
+    }
+    if (status == EXIT_OK) {
+        r = hlfs_remove(location, a->options);
+        if (r < 0) {
+            status = fail_library(r, location);
+        }
+    }
+    free(location);
+    return status;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * hlfs(1) - make, look at, serve and measure volumes.
+ *
+ * This file has the table of commands; each is a function in the file of its family.
+ * Exit status: 0, 1 (it failed), 2 (the command line is wrong).
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct command commands[] = {
+    { "create", "LOC SIZE", 2, 2,
+      BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_SEGMENT_SIZE) | BIT(OPTION_COMPRESSION) |
+      BIT(OPTION_REPLICATION) | BIT(OPTION_KEEP) | BIT(OPTION_MODE) |
+      BIT(OPTION_CLONABLE_BY) | BIT(OPTION_FORCE),
+      "Make a volume of SIZE bytes, all zeros",
+      "An existing volume at LOC is refused; with --force it is removed first, unless\n"
+      "a writer holds it.\n", create_run },
+    { "ls", "DIR", 1, 1, BIT(OPTION_JSON),
+      "List the volumes in a directory", NULL, ls_run },
+    { "info", "LOC", 1, 1, BIT(OPTION_JSON),
+      "Say what a volume is, and who holds it", NULL, info_run },
+    { "rm", "LOC", 1, 1, BIT(OPTION_YES),
+      "Remove a volume with everything in it",
+      "Refused while a writer lives.  A half-made or unreadable volume goes with\n"
+      "-o force=yes.\n", rm_run },
+    { "serve", "LOC|DIR", 1, 1,
+      BIT(OPTION_SOCKET) | BIT(OPTION_PORT) | BIT(OPTION_READ_ONLY),
+      "Serve a volume, or each of a directory, over NBD",
+      "Runs nbdkit in the foreground; end it by SIGTERM or Ctrl-C.\n", serve_run },
+    { "bench", "LOC", 1, 1,
+      BIT(OPTION_IO) | BIT(OPTION_PATTERN) | BIT(OPTION_SIZE) | BIT(OPTION_DEPTH) |
+      BIT(OPTION_FLUSH_EVERY) | BIT(OPTION_THREADS) | BIT(OPTION_RANGE) |
+      BIT(OPTION_TIME) | BIT(OPTION_COUNT) | BIT(OPTION_VERIFY) | BIT(OPTION_JSON),
+      "Measure a volume; writing overwrites its data",
+      "Data is incompressible and differs in every block.  The time ends with a final\n"
+      "flush.  At depth 1 the synchronous calls are used, else a queue per thread.  A\n"
+      "write that a flush follows (--flush-every) lasts until that flush is answered.\n"
+      "CPU is the whole process's, written_bytes are those of /proc/self/io,\n"
+      "rss_bytes is the highest since the process began and has buffer_bytes, bench's\n"
+      "own buffers, in it.\n"
+      "With --verify each thread writes in a part of its own, and bench needs 4 bytes\n"
+      "for each block of the range.\n", bench_run },
+    { "check", "LOC", 1, 1, BIT(OPTION_DATA) | BIT(OPTION_JSON),
+      "Look for every inconsistency of a volume; changes nothing",
+      "Exit status 1 if something is lost.\n", check_run },
+    { "dump", "LOC", 1, 1, 0,
+      "Print what a volume's log holds, for people", NULL, dump_run },
+    { 0 },
+};
+
+/* What is printed is the result: a full disk at its end is a failure. */
+static int output_end(int status)
+{
+    if ((fflush(stdout) == EOF || ferror(stdout)) && status == EXIT_OK) {
+        return fail("cannot write the output: %s", strerror(errno));
+    }
+    return status;
+}
+
+static int run(const struct arguments *a)
+{
+    if (a->version) {
+        printf("hlfs %s\n", hlfs_version());
+        return EXIT_OK;
+    }
+    if (a->help) {
+        if (a->command) {
+            help_command(a->command);
+        } else {
+            help_all(commands);
+        }
+        return EXIT_OK;
+    }
+    if (!a->command) {
+        return fail_usage("a command is missing; hlfs --help lists them");
+    }
+    return a->command->run(a);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a;
+    int status = arguments_parse(argc, argv, commands, &a);
+
+    if (status == EXIT_OK) {
+        status = output_end(run(&a));
+    }
+    arguments_done(&a);
+    return status;
+}

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The public calls: check arguments, find the store of a location, turn the call into
+ * the engine's; nothing else.
+ */
+#include "hlfs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "config.h"
+#include "location.h"
+#include "log/format.h"
+#include "options.h"
+#include "store/local.h"
+#include "volume/volume.h"
+
+const char *hlfs_version(void)
+{
+    return HLFS_VERSION;
+}
+
+const char *hlfs_error(void)
+{
+    return error_text();
+}
+
+/* ---- Locations ------------------------------------------------------------ */
+
+static int without_hdfs(const char *text)
+{
+    return error_set(-ENOTSUP, "%s: this libhlfs was built without HDFS", text);
+}
+
+static unsigned local_flags(const struct hlfs_options *o, unsigned flags)
+{
+    return flags | (o && o->network_fs ? LOCAL_NETWORK_FS : 0);
+}
+
+static int store_at(const char *text, unsigned flags, const struct hlfs_options *o,
+                    struct store **ret)
+{
+    struct location l;
+    int res = location_parse(text, &l);
+
+    if (res < 0) {
+        return res;
+    }
+    if (l.scheme == LOCATION_HDFS) {
+        res = without_hdfs(text);
+    } else {
+        res = local_store_open(l.path, local_flags(o, flags), o ? o->mode : 0600, ret);
+    }
+    location_done(&l);
+    return res;
+}
+
+/* ---- Volumes -------------------------------------------------------------- */
+
+int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *options)
+{
+    struct store *s;
+    int res;
+
+    error_clear();
+    if (size > HLFS_SIZE_MAX) {
+        return error_set(-EINVAL, "cannot create %s: a volume has at most 256 TiB",
+                         location);
+    }
+    if (size % 512 != 0) {
+        return error_set(-EINVAL, "cannot create %s: its size must be a multiple of 512 "
+                         "bytes", location);
+    }
+    res = store_at(location, LOCAL_CREATE, options, &s);
+    return res < 0 ? res : volume_create(s, size, 0, options);
+}
+
+int hlfs_open(const char *location, const char *snapshot, unsigned flags,
+              const struct hlfs_options *options, struct hlfs **ret)
+{
+    struct store *s;
+    int res;
+
+    error_clear();
+    if (flags & ~HLFS_RDONLY) {
+        return error_set(-EINVAL, "cannot open %s: unknown flags %#x", location, flags);
+    }
+    if (snapshot) {
+        return error_set(-ENOENT, "%s has no snapshot \"%s\"", location, snapshot);
+    }
+    res = store_at(location, flags & HLFS_RDONLY ? LOCAL_READ_ONLY : 0, options, &s);
+    if (res < 0) {
+        return res;
+    }
+    return volume_open(s, flags & HLFS_RDONLY ? VOLUME_RDONLY : 0, options, ret);
+}
+
+int hlfs_close(struct hlfs *v)
+{
+    return volume_close(v);
+}
+
+int hlfs_remove(const char *location, const struct hlfs_options *options)
+{
+    struct identity identity;
+    struct store *s;
+    int res;
+
+    error_clear();
+    res = store_at(location, 0, options, &s);
+    if (res < 0) {
+        return res;
+    }
+    if (!options || !options->force) {
+        res = volume_identity(s, &identity);
+    }
+    if (res == 0) {
+        res = store_holder_alive(s);
+        if (res > 0) {
+            res = error_set(-EBUSY, "%s is held by a writer; stop it first", location);
+        }
+    }
+    if (res == 0) {
+        res = store_destroy(s);
+    }
+    store_free(s);
+    return res;
+}
+
+static int is_volume(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
+
+static int list_one(const char *dir, const char *name,
+                    int (*fn)(void *opaque, const char *name), void *opaque)
+{
+    char path[4096];
+    struct stat st;
+
+    if (snprintf(path, sizeof(path), "%s/%s/volume", dir, name) >= (int)sizeof(path) ||
+        stat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
+        return 0;
+    }
+    return fn(opaque, name);
+}
+
+int hlfs_list(const char *dir, const struct hlfs_options *options,
+              int (*fn)(void *opaque, const char *name), void *opaque)
+{
+    struct dirent **names;
+    struct location l;
+    int n, res;
+
+    (void)options;
+    error_clear();
+    res = location_parse(dir, &l);
+    if (res < 0) {
+        return res;
+    }
+    if (l.scheme == LOCATION_HDFS) {
+        location_done(&l);
+        return without_hdfs(dir);
+    }
+    n = scandir(l.path, &names, is_volume, alphasort);
+    if (n < 0) {
+        res = error_set(-errno, "cannot list %s: %s", dir, error_name(errno));
+    }
+    for (int i = 0; i < n; i++) {
+        if (res == 0) {
+            res = list_one(l.path, names[i]->d_name, fn, opaque);
+        }
+        free(names[i]);
+    }
+    if (n >= 0) {
+        free(names);
+    }
+    location_done(&l);
+    return res < 0 ? res : 0;
+}
+
+uint64_t hlfs_size(struct hlfs *v)
+{
+    return volume_size(v);
+}
+
+uint32_t hlfs_block_size(struct hlfs *v)
+{
+    return volume_block_bytes(v);
+}
+
+int hlfs_is_read_only(struct hlfs *v)
+{
+    return volume_read_only(v);
+}
+
+/* ---- Synchronous calls ---------------------------------------------------- */
+
+int hlfs_pread(struct hlfs *v, void *buf, size_t len, uint64_t offset)
+{
+    const struct request_args a = {
+        .kind = REQUEST_READ, .buf = buf, .len = len, .offset = offset,
+    };
+
+    return volume_call(v, &a);
+}
+
+int hlfs_pwrite(struct hlfs *v, const void *buf, size_t len, uint64_t offset,
+                unsigned flags)
+{
+    const struct request_args a = {
+        .kind = REQUEST_WRITE, .buf = (void *)buf, .len = len, .offset = offset,
+        .flags = flags,
+    };
+
+    return volume_call(v, &a);
+}
+
+int hlfs_flush(struct hlfs *v)
+{
+    const struct request_args a = { .kind = REQUEST_FLUSH };
+
+    return volume_call(v, &a);
+}
+
+int hlfs_zero(struct hlfs *v, uint64_t len, uint64_t offset, unsigned flags)
+{
+    const struct request_args a = {
+        .kind = REQUEST_ZERO, .len = len, .offset = offset, .flags = flags,
+    };
+
+    return volume_call(v, &a);
+}
+
+int hlfs_discard(struct hlfs *v, uint64_t len, uint64_t offset, unsigned flags)
+{
+    const struct request_args a = {
+        .kind = REQUEST_DISCARD, .len = len, .offset = offset, .flags = flags,
+    };
+
+    return volume_call(v, &a);
+}
+
+int hlfs_block_status(struct hlfs *v, uint64_t len, uint64_t offset,
+                      enum hlfs_status *ret_status, uint64_t *ret_len)
+{
+    const struct request_args a = {
+        .kind = REQUEST_STATUS, .len = len, .offset = offset, .ret_status = ret_status,
+        .ret_len = ret_len,
+    };
+
+    return volume_call(v, &a);
+}
+
+/* ---- Queues --------------------------------------------------------------- */
+
+int hlfs_queue_new(struct hlfs *v, unsigned depth, struct hlfs_queue **ret)
+{
+    return queue_new(v, depth, ret);
+}
+
+void hlfs_queue_free(struct hlfs_queue *q)
+{
+    queue_free(q);
+}
+
+int hlfs_queue_fd(struct hlfs_queue *q)
+{
+    return queue_fd(q);
+}
+
+int hlfs_submit_pread(struct hlfs_queue *q, void *buf, size_t len, uint64_t offset,
+                      void *tag)
+{
+    const struct request_args a = {
+        .kind = REQUEST_READ, .buf = buf, .len = len, .offset = offset, .tag = tag,
+    };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_submit_pwrite(struct hlfs_queue *q, const void *buf, size_t len,
+                       uint64_t offset, unsigned flags, void *tag)
+{
+    const struct request_args a = {
+        .kind = REQUEST_WRITE, .buf = (void *)buf, .len = len, .offset = offset,
+        .flags = flags, .tag = tag,
+    };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_submit_flush(struct hlfs_queue *q, void *tag)
+{
+    const struct request_args a = { .kind = REQUEST_FLUSH, .tag = tag };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_submit_zero(struct hlfs_queue *q, uint64_t len, uint64_t offset, unsigned flags,
+                     void *tag)
+{
+    const struct request_args a = {
+        .kind = REQUEST_ZERO, .len = len, .offset = offset, .flags = flags, .tag = tag,
+    };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_submit_discard(struct hlfs_queue *q, uint64_t len, uint64_t offset,
+                        unsigned flags, void *tag)
+{
+    const struct request_args a = {
+        .kind = REQUEST_DISCARD, .len = len, .offset = offset, .flags = flags,
+        .tag = tag,
+    };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_submit_block_status(struct hlfs_queue *q, uint64_t len, uint64_t offset,
+                             enum hlfs_status *ret_status, uint64_t *ret_len, void *tag)
+{
+    const struct request_args a = {
+        .kind = REQUEST_STATUS, .len = len, .offset = offset, .ret_status = ret_status,
+        .ret_len = ret_len, .tag = tag,
+    };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
+                    int timeout_ms)
+{
+    return queue_reap(q, ret, max, timeout_ms);
+}
+
+void hlfs_queue_kick(struct hlfs_queue *q)
+{
+    queue_kick(q);
+}
+
+/* ---- What a volume is and does -------------------------------------------- */
+
+/* The caller's struct may be an older, shorter one, or a newer, longer one. */
+static void copy_out(void *to, size_t to_bytes, const void *from, size_t from_bytes)
+{
+    memset(to, 0, to_bytes);
+    memcpy(to, from, MIN(to_bytes, from_bytes));
+}
+
+int hlfs_get_info(struct hlfs *v, struct hlfs_info *info, size_t info_bytes)
+{
+    struct hlfs_info i;
+    int res = volume_info(v, &i);
+
+    if (res == 0) {
+        copy_out(info, info_bytes, &i, sizeof(i));
+    }
+    return res;
+}
+
+int hlfs_get_counters(struct hlfs *v, struct hlfs_counters *counters,
+                      size_t counters_bytes)
+{
+    struct hlfs_counters c;
+    int res = volume_counters(v, &c);
+
+    if (res == 0) {
+        copy_out(counters, counters_bytes, &c, sizeof(c));
+    }
+    return res;
+}
+
+/* ---- Looking inside ------------------------------------------------------- */
+
+int hlfs_check(const char *location, const struct hlfs_options *options, unsigned flags,
+               void (*fn)(void *opaque, int error, const char *text), void *opaque,
+               struct hlfs_check_result *ret, size_t ret_bytes)
+{
+    struct hlfs_check_result result = { 0 };
+    struct store *s;
+    int res;
+
+    error_clear();
+    if (flags & ~HLFS_CHECK_DATA) {
+        return error_set(-EINVAL, "cannot check %s: unknown flags %#x", location, flags);
+    }
+    res = store_at(location, LOCAL_READ_ONLY, options, &s);
+    if (res == 0) {
+        res = volume_check(s, flags, fn, opaque, &result);
+    }
+    if (res == 0) {
+        copy_out(ret, ret_bytes, &result, sizeof(result));
+    }
+    return res;
+}
+
+int hlfs_dump(const char *location, const struct hlfs_options *options,
+              void (*fn)(void *opaque, const char *line), void *opaque)
+{
+    struct store *s;
+    int res;
+
+    error_clear();
+    res = store_at(location, LOCAL_READ_ONLY, options, &s);
+    return res < 0 ? res : volume_dump(s, fn, opaque);
+}

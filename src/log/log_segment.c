@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Segments under the writer: created ahead, begun, filled, sealed, and left when they
+ * break.
+ *
+ *   CREATING --> STANDBY --> ACTIVE --full--> FULL --footer--> SEALED --> (forgotten)
+ *                              |               |
+ *                              +---- broken ---+--> records move, then forgotten
+ */
+#include "log/log_private.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define FOOTER_ITEM_MAX (sizeof(struct footer_item_disk) + RECORD_HEAD_BYTES)
+
+struct segment *segment_new(struct log *l, uint64_t file, uint64_t size,
+                            enum segment_phase phase)
+{
+    struct segment *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        return NULL;
+    }
+    if (posix_memalign((void **)&s->header_buf, STORE_BUF_ALIGN,
+                       SEGMENT_DATA_OFFSET) != 0) {
+        free(s);
+        return NULL;
+    }
+    list_init(&s->node);
+    s->log = l;
+    s->file = file;
+    s->size = size;
+    s->phase = phase;
+    s->end = SEGMENT_DATA_OFFSET;
+    s->footer_bound = FOOTER_HEADER_BYTES;
+    return s;
+}
+
+void segment_free(struct segment *s)
+{
+    if (s) {
+        free(s->header_buf);
+        free(s->footer);
+        free(s);
+    }
+}
+
+/* Payload bytes that one more record can have, its footer item paid for. */
+uint32_t segment_room(const struct segment *s)
+{
+    uint64_t footer = ALIGN_UP(s->footer_bound + FOOTER_ITEM_MAX, (uint64_t)4096);
+    uint64_t needed = s->end + RECORD_HEAD_BYTES + footer;
+
+    if (needed >= s->size) {
+        return 0;
+    }
+    return (uint32_t)ALIGN_DOWN(MIN(s->size - needed, RECORD_PAYLOAD_MAX),
+                                s->log->p.store->append_align);
+}
+
+/* ---- Creating ------------------------------------------------------------- */
+
+static void standby_created(struct store_op *op, int res)
+{
+    struct segment *s = container_of(op, struct segment, op);
+    struct log *l = s->log;
+
+    l->ops--;
+    s->in_flight--;
+    log_retry(l);       /* look at the room that is left */
+    if (res == 0) {
+        s->phase = SEGMENT_STANDBY;
+        l->hold_answers = false;
+        l->stat.segments_created++;
+        if (!l->moving) {
+            log_clear_error(l);
+        }
+        return;
+    }
+    l->standby = NULL;
+    segment_free(s);
+    if (res == -EEXIST) {
+        log_fence(l);
+        return;
+    }
+    l->created_file--;      /* it stays the next number, and what is looked for */
+    sync_look(l);
+    l->create_wait = true;
+    l->retry_us = log_now(l) + RETRY_EVERY_US;
+    log_set_error(l, res);
+}
+
+/*
+ * Keep one segment made ahead of time.  Not while a sync round is under way: its
+ * last look is for the number that this is going to take.
+ */
+void segment_standby(struct log *l)
+{
+    struct segment *s;
+    uint64_t size;
+
+    if (l->standby || l->create_wait || l->stopping || l->syncing ||
+        l->error == -ESTALE || l->created_file >= STORE_SEGNO_MAX) {
+        return;
+    }
+    size = l->p.segment_size(l->opaque);
+    s = segment_new(l, l->created_file + 1, size, SEGMENT_CREATING);
+    if (!s) {
+        return;     /* the next pump tries again */
+    }
+    l->created_file++;
+    l->hold_answers = true;
+    l->standby = s;
+    s->op = (struct store_op){
+        .what = STORE_CREATE, .file = s->file, .len = size, .done = standby_created,
+    };
+    s->in_flight++;
+    log_submit(l, &s->op);
+}
+
+/* ---- Beginning ------------------------------------------------------------ */
+
+static void segment_activate(struct log *l)
+{
+    struct segment *s = TAKE_PTR(l->standby);
+
+    s->phase = SEGMENT_ACTIVE;
+    s->header = (struct segment_header){
+        .file = s->file,
+        .epoch = l->p.epoch,
+        .size = s->size,
+        .first = l->next_seq,
+        .cut = l->move_cut,
+        .created_us = clock_wall_us(l->p.clock),
+        .since_us = l->p.since_us,
+        .pid = l->p.pid,
+    };
+    memcpy(s->header.uuid, l->p.uuid, UUID_BYTES);
+    memcpy(s->header.host, l->p.host, sizeof(s->header.host));
+    memcpy(s->header.durability, l->p.durability, sizeof(s->header.durability));
+    while (getrandom(s->header.salt, SALT_BYTES, 0) != SALT_BYTES) {
+    }
+    s->seed = segment_seed(&s->header);
+    s->footer_size = (uint32_t)MIN(s->size / 128, MIB(4));
+    s->footer = malloc(s->footer_size);     /* without memory: without a footer */
+    s->footer_used = FOOTER_HEADER_BYTES;
+    list_push(&l->segments, &s->node);
+    l->active = s;
+    l->move_cut = 0;
+    l->roll_wanted = false;
+    l->client->segment_added(l->opaque, s->file, s->size);
+}
+
+static void segment_fill_up(struct log *l)
+{
+    (void)record_close_open(l);
+    if (l->active) {
+        l->active->phase = SEGMENT_FULL;
+        l->wanted_seq = MAX(l->wanted_seq, l->last_content_seq);    /* sync it */
+        l->active = NULL;
+    }
+}
+
+/* Have an active segment with room for a record of PAYLOAD bytes, or say why not. */
+int segment_ensure(struct log *l, uint32_t payload)
+{
+    if (l->active && !l->roll_wanted && segment_room(l->active) >= MAX(payload, 1u)) {
+        return 0;
+    }
+    if (!l->standby || l->standby->phase != SEGMENT_STANDBY) {
+        segment_standby(l);
+        return l->error == -ENOSPC ? -ENOSPC : -EAGAIN;
+    }
+    segment_fill_up(l);
+    segment_activate(l);
+    if (segment_room(l->active) < payload) {
+        return -ENOSPC;     /* no segment of this size can take it */
+    }
+    return 0;
+}
+
+static void header_written(struct store_op *op, int res)
+{
+    struct segment *s = container_of(op, struct segment, op);
+    struct log *l = s->log;
+
+    l->ops--;
+    s->in_flight--;
+    if (res == -ESTALE) {
+        log_fence(l);
+    } else if (res < 0) {
+        segment_break(s, res);
+    } else {
+        s->header_written = true;
+        if (!s->broken) {
+            l->client->header_synced(l->opaque, &s->header.checkpoint);
+        }
+    }
+}
+
+/* Is everything of the segments before S on its way, footer and all? */
+static bool segment_is_next(const struct log *l, const struct segment *s)
+{
+    const struct segment *before;
+
+    list_for_each(before, &l->segments, node) {
+        if (before == s) {
+            return true;
+        }
+        if (before->phase != SEGMENT_SEALED && !before->broken) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static void header_submit(struct segment *s)
+{
+    struct log *l = s->log;
+
+    s->header.synced = l->synced_seq;
+    s->header.checkpoint = l->checkpoint;   /* LOG-5 */
+    s->header.footer = l->footer;
+    memset(&l->footer, 0, sizeof(l->footer));
+    segment_header_encode(&s->header, s->header_buf);
+    s->op = (struct store_op){
+        .what = STORE_APPEND,
+        .flags = STORE_DURABLE,
+        .file = s->file,
+        .offset = 0,
+        .buf = s->header_buf,
+        .len = SEGMENT_DATA_OFFSET,
+        .done = header_written,
+    };
+    s->header_submitted = true;
+    s->in_flight++;
+    l->stat.bytes_written += SEGMENT_DATA_OFFSET;
+    log_submit(l, &s->op);
+}
+
+/* ---- Sealing -------------------------------------------------------------- */
+
+/* R is being handed to the store: keep its head for the footer. */
+void segment_note_record(struct segment *s, const struct record *r)
+{
+    uint32_t bytes = RECORD_HEADER_BYTES + r->entry_used;
+    uint32_t need = (uint32_t)sizeof(struct footer_item_disk) + ALIGN_UP(bytes, 8u);
+    struct footer_item_disk *item;
+
+    s->footer_bound += need;
+    if (!s->footer) {
+        return;
+    }
+    if (s->footer_used + need > s->footer_size) {
+        uint32_t size = s->footer_size * 2 + need;
+        uint8_t *bigger = realloc(s->footer, size);
+
+        if (!bigger) {
+            free(TAKE_PTR(s->footer));      /* a segment without a footer is scanned */
+            return;
+        }
+        s->footer = bigger;
+        s->footer_size = size;
+    }
+    item = (void *)(s->footer + s->footer_used);
+    *item = (struct footer_item_disk){
+        .offset = to_le64(r->offset), .bytes = to_le32(bytes),
+    };
+    memcpy(item + 1, r->buf, bytes);
+    memset((uint8_t *)(item + 1) + bytes, 0, ALIGN_UP(bytes, 8u) - bytes);
+    if (s->footer_records++ == 0) {
+        s->footer_first = r->seq;
+    }
+    s->footer_last = r->seq;
+    s->footer_used += need;
+}
+
+static void footer_written(struct store_op *op, int res)
+{
+    struct segment *s = container_of(op, struct segment, footer_op);
+
+    s->log->ops--;
+    s->in_flight--;
+    free(TAKE_PTR(s->footer));
+    if (res < 0) {
+        segment_break(s, res);
+    }
+}
+
+/* The footer's buffer grows to whole aligned blocks for the store. */
+static bool footer_submit(struct segment *s)
+{
+    struct log *l = s->log;
+    size_t bytes = ALIGN_UP((size_t)s->footer_used, l->p.store->append_align);
+    void *buf;
+
+    if (!s->footer || s->footer_records == 0 || s->end + bytes > s->size ||
+        posix_memalign(&buf, STORE_BUF_ALIGN, bytes) != 0) {
+        free(TAKE_PTR(s->footer));
+        return false;
+    }
+    memcpy(buf, s->footer, s->footer_used);
+    memset((uint8_t *)buf + s->footer_used, 0, bytes - s->footer_used);
+    free(s->footer);
+    s->footer = buf;
+    footer_encode(buf, s->footer_used, s->footer_first, s->footer_last,
+                  s->footer_records, s->seed, s->end);
+    l->footer = (struct record_ref){
+        .file = s->file, .offset = s->end, .seq = s->footer_last,
+        .bytes = s->footer_used,
+    };
+    s->footer_op = (struct store_op){
+        .what = STORE_APPEND, .file = s->file, .offset = s->end, .buf = buf,
+        .len = bytes, .done = footer_written,
+    };
+    s->in_flight++;
+    l->stat.bytes_written += bytes;
+    log_submit(l, &s->footer_op);
+    return true;
+}
+
+static void segment_sealed(struct store_op *op, int res)
+{
+    struct segment *s = container_of(op, struct segment, seal_op);
+    struct log *l = s->log;
+
+    (void)res;      /* its records are durable, or have moved */
+    l->ops--;
+    list_remove(&s->node);
+    segment_free(s);
+    l->progress = true;
+}
+
+static void seal_submit(struct segment *s)
+{
+    s->seal_submitted = true;
+    s->seal_op = (struct store_op){
+        .what = STORE_SEAL, .file = s->file, .done = segment_sealed,
+    };
+    log_submit(s->log, &s->seal_op);
+}
+
+/* Headers, footers and seals that are due. */
+void segment_pump(struct log *l)
+{
+    struct segment *s, *tmp;
+
+    list_for_each_safe(s, tmp, &l->segments, node) {
+        if (!s->header_submitted && !s->broken && l->error != -ESTALE &&
+            segment_is_next(l, s)) {
+            header_submit(s);
+        }
+        if (s->phase == SEGMENT_FULL && s->header_submitted && s->unsubmitted == 0 &&
+            !s->broken && l->error != -ESTALE) {
+            s->phase = SEGMENT_SEALED;
+            (void)footer_submit(s);
+        }
+        if ((s->phase == SEGMENT_SEALED || (s->broken && s->phase == SEGMENT_FULL)) &&
+            s->records == 0 && s->in_flight == 0 && !s->seal_submitted) {
+            seal_submit(s);
+        }
+    }
+}
+
+/* ---- Breaking ------------------------------------------------------------- */
+
+/*
+ * An append or sync of S failed: what is in it and not durable moves to a new segment
+ * (DESIGN 4).  Everything not durable moves along, so that the new segment's records
+ * have no gap.
+ */
+void segment_break(struct segment *s, int error)
+{
+    struct log *l = s->log;
+
+    if (s->broken) {
+        return;
+    }
+    log_say(l->p.hook, LOG_WARNING, "%s: segment %llu failed: %s; its records move to "
+            "a new one", l->p.name, (unsigned long long)s->file, error_name(error));
+    s->broken = true;
+    l->stat.segments_broken++;
+    if (s == l->active) {
+        segment_fill_up(l);
+    }
+    s->phase = SEGMENT_FULL;
+    l->moving = true;
+}
+
+/* Take every record that is not durable off its segment. */
+static void records_unplace(struct log *l)
+{
+    for (uint64_t seq = l->synced_seq + 1; seq < l->next_seq; seq++) {
+        struct record *r = log_record(l, seq);
+
+        if (r->state == RECORD_FILLED && !r->unplaced) {
+            r->segment->unsubmitted--;
+        }
+        r->state = RECORD_FILLED;
+        r->unplaced = true;
+    }
+    if (l->active) {
+        segment_fill_up(l);
+    }
+    l->submit_seq = l->synced_seq + 1;
+    l->move_cut = l->next_seq;
+    l->moving = false;
+    l->unplaced = l->next_seq > l->synced_seq + 1;
+}
+
+static void entry_moved(struct log *l, struct record *r, struct entry *e,
+                        uint64_t from_file, uint64_t from_payload)
+{
+    uint64_t to_payload = r->offset + RECORD_HEAD_BYTES;
+
+    if (e->type == ENTRY_DATA) {
+        for (uint64_t i = 0; i < e->count; i++) {
+            uint64_t at = e->payload_offset + i * l->p.block_bytes;
+            uint32_t crc = le32(e->crc[i]);
+
+            l->client->block_moved(
+                l->opaque, e->block + i,
+                place_make(from_file, from_payload + at, l->p.block_bytes, crc),
+                place_make(r->segment->file, to_payload + at, l->p.block_bytes, crc));
+        }
+    } else if (e->type == ENTRY_PAGE) {
+        l->client->page_moved(l->opaque,
+                              place_make(from_file, from_payload + e->payload_offset,
+                                         4096, le32(*e->crc)));
+    } else if (e->type == ENTRY_CHECKPOINT) {
+        /* Its pages do not move with it: nobody may ever follow it. */
+        ((struct entry_head_disk *)(void *)e->checkpoint)->type = ENTRY_VOID;
+        l->client->page_moved(l->opaque, PLACE_HOLE);
+    }
+}
+
+static void record_place(struct log *l, struct record *r)
+{
+    struct segment *s = l->active;
+    uint64_t from_file = r->segment->file;
+    uint64_t from_payload = r->offset + RECORD_HEAD_BYTES;
+    struct entry e;
+    size_t pos = 0;
+
+    if (s->records == 0 && !s->header_submitted) {
+        s->header.first = r->seq;
+    }
+    r->segment->records--;
+    r->segment = s;
+    r->offset = s->end;
+    r->unplaced = false;
+    s->records++;
+    s->unsubmitted++;
+    s->end += RECORD_HEAD_BYTES + r->payload_used;
+    while (entry_next(r->buf + RECORD_HEADER_BYTES, r->entry_used, &pos, r->payload_used,
+                      l->p.block_bytes, false, &e) > 0) {
+        entry_moved(l, r, &e, from_file, from_payload);
+    }
+    assert(pos == r->entry_used);
+}
+
+static struct record *first_unplaced(const struct log *l)
+{
+    for (uint64_t seq = l->synced_seq + 1; seq < l->next_seq; seq++) {
+        if (log_record(l, seq)->unplaced) {
+            return log_record(l, seq);
+        }
+    }
+    return NULL;
+}
+
+/* Move on with what a broken segment left: when nothing of it is in flight. */
+void segment_move(struct log *l)
+{
+    struct record *r;
+
+    if (l->moving) {
+        (void)record_close_open(l);
+        if (l->appends > 0 || l->syncing) {
+            return;
+        }
+        for (uint64_t seq = l->synced_seq + 1; seq < l->next_seq; seq++) {
+            if (log_record(l, seq)->fillers > 0) {
+                return;
+            }
+        }
+        records_unplace(l);
+    }
+    while (l->unplaced && (r = first_unplaced(l)) != NULL) {
+        uint64_t cut = l->next_seq;
+
+        l->move_cut = cut;      /* every segment that takes some has the same cut */
+        if (segment_ensure(l, r->payload_used) < 0) {
+            return;
+        }
+        if (!l->active->header_submitted) {
+            l->active->header.cut = cut;
+        }
+        record_place(l, r);
+    }
+    if (l->unplaced) {
+        l->unplaced = false;
+        l->move_cut = 0;
+        l->progress = true;
+    }
+}

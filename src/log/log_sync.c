@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Durability: one sync round at a time answers everybody who waits (group commit).
+ *
+ * A round covers the longest prefix of records that are all written, and syncs their
+ * segments one after the other, oldest first, so that a crash in the middle leaves no
+ * gap.  Its last sync looks for the segment number after ours (LOG-2).  Where a single
+ * record is all that is not durable, its append does it all at once.
+ */
+#include "log/log_private.h"
+
+#include <errno.h>
+
+/* The number that only another writer can have created. */
+uint64_t sync_fence_file(const struct log *l)
+{
+    return l->created_file + 1;
+}
+
+/* The end of the prefix of records that are written, their headers too. */
+static uint64_t written_prefix(const struct log *l)
+{
+    uint64_t seq = l->synced_seq;
+
+    while (seq + 1 < l->submit_seq) {
+        const struct record *r = log_record(l, seq + 1);
+
+        if (r->state != RECORD_WRITTEN || !r->segment->header_written) {
+            break;
+        }
+        seq++;
+    }
+    return seq;
+}
+
+/* May R, about to be appended, be made durable by its append alone? */
+bool sync_wants_durable(const struct log *l, const struct record *r)
+{
+    return !l->syncing && l->synced_seq + 1 == r->seq && l->wanted_seq >= r->seq &&
+           l->next_seq == r->seq + 1 && r->segment->header_written;
+}
+
+void sync_reached(struct log *l, uint64_t seq)
+{
+    assert(seq > l->synced_seq && seq < l->next_seq);
+    while (l->synced_seq < seq) {
+        struct record *r = log_record(l, l->synced_seq + 1);
+
+        assert(r->state == RECORD_WRITTEN);
+        l->synced_seq++;
+        record_release(r);
+    }
+    l->last_sync_us = log_now(l);
+    l->stat.syncs++;
+    if (l->error != -ENOSPC) {
+        log_clear_error(l);
+    }
+}
+
+static void sync_next(struct log *l);
+
+static void segment_synced(struct store_op *op, int res)
+{
+    struct log *l = container_of(op, struct log, sync_op);
+    struct segment *s = l->sync_segment;
+
+    l->ops--;
+    s->in_flight--;
+    if (res < 0 || s->broken) {
+        l->syncing = false;
+        if (res == -ESTALE) {
+            log_fence(l);
+        } else if (res < 0) {
+            segment_break(s, res);
+        }
+        return;
+    }
+    while (l->sync_seq < l->sync_target &&
+           log_record(l, l->sync_seq + 1)->segment == s) {
+        l->sync_seq++;
+    }
+    if (l->sync_seq < l->sync_target) {
+        sync_next(l);
+        return;
+    }
+    l->syncing = false;
+    if (l->moving) {
+        return;     /* a segment of this round broke meanwhile: its records move */
+    }
+    sync_reached(l, l->sync_target);
+}
+
+static void sync_next(struct log *l)
+{
+    struct segment *s = log_record(l, l->sync_seq + 1)->segment;
+    bool last = log_record(l, l->sync_target)->segment == s;
+
+    l->sync_segment = s;
+    l->sync_op = (struct store_op){
+        .what = STORE_SYNC,
+        .flags = last ? STORE_FENCE : 0,
+        .file = s->file,
+        .fence = sync_fence_file(l),
+        .done = segment_synced,
+    };
+    s->in_flight++;
+    log_submit(l, &l->sync_op);
+}
+
+/* Bytes that are written and wait only for a sync. */
+static uint64_t written_bytes(const struct log *l, uint64_t prefix)
+{
+    return (prefix - l->synced_seq) * l->buffer_bytes;
+}
+
+void sync_pump(struct log *l)
+{
+    uint64_t prefix;
+
+    if (l->syncing || l->moving || l->unplaced) {
+        return;
+    }
+    prefix = written_prefix(l);
+    if (written_bytes(l, prefix) >= l->pool_size * l->buffer_bytes / 4) {
+        l->wanted_seq = MAX(l->wanted_seq, prefix);
+    }
+    if (l->wanted_seq <= l->synced_seq) {
+        return;
+    }
+    if (l->open && l->open->seq <= l->wanted_seq) {
+        (void)record_close_open(l);
+    }
+    if (prefix < l->wanted_seq) {
+        return;
+    }
+    l->syncing = true;
+    l->sync_target = prefix;
+    l->sync_seq = l->synced_seq;
+    sync_next(l);
+}
+
+/* ---- Waiters -------------------------------------------------------------- */
+
+int log_wait(struct log *l, struct log_waiter *w, uint64_t target)
+{
+    if (l->error == -ESTALE) {
+        return -ESTALE;     /* LOG-3 */
+    }
+#ifdef HLFS_PLANT_BUGS
+    if (log_bugs & 1u << LOG_BUG_FLUSH_EARLY) {
+        l->wanted_seq = MAX(l->wanted_seq, target);
+        return 1;
+    }
+#endif
+    if (target <= l->synced_seq && !l->hold_answers) {
+        return 1;
+    }
+    assert(target < l->next_seq);
+    w->target = target;
+    list_push(&l->waiters, &w->node);
+    l->wanted_seq = MAX(l->wanted_seq, target);
+    l->last_request_us = 0;
+    return 0;
+}
+
+/* How long may a waiter wait while the log stands still for this reason? */
+static bool waited_enough(const struct log *l)
+{
+    switch (l->error) {
+    case 0:
+        return false;
+    case -ESTALE:
+        return true;
+    case -ENOSPC:       /* only where its own records lack a segment */
+        return l->unplaced || l->moving || !l->active;
+    default:
+        return log_now(l) >= l->error_since_us + l->p.unreachable_us;
+    }
+}
+
+/*
+ * LOG-2.  While a create of ours is under way, nobody knows yet whose that number is:
+ * success is held back until it is ours, or was seen absent after the create failed.
+ */
+void sync_answer(struct log *l)
+{
+    struct list ready;
+    struct log_waiter *w, *tmp;
+    bool give_up = waited_enough(l);
+
+    list_init(&ready);
+    list_for_each_safe(w, tmp, &l->waiters, node) {
+        if (give_up || (w->target <= l->synced_seq && !l->hold_answers)) {
+            list_remove(&w->node);
+            list_push(&ready, &w->node);
+        }
+    }
+    while (!list_empty(&ready)) {
+        w = list_entry(list_pop(&ready), struct log_waiter, node);
+        w->done(w, l->error == -ESTALE ? -ESTALE :
+                   w->target <= l->synced_seq ? 0 : l->error);
+    }
+}
+
+/* ---- Looking for another writer ------------------------------------------- */
+
+static void fence_looked(struct store_op *op, int res)
+{
+    struct log *l = container_of(op, struct log, fence_op);
+
+    l->ops--;
+    l->fence_in_flight = false;
+    if (op->file <= l->created_file) {
+        return;     /* ours by now */
+    }
+    if (res >= 0) {
+        log_fence(l);
+    } else if (res == -ENOENT && op->file == sync_fence_file(l)) {
+        l->hold_answers = false;
+    }
+}
+
+/* Is the number after ours taken?  An idle writer finds out, too. */
+void sync_look(struct log *l)
+{
+    l->fence_checked_us = log_now(l);
+    if (l->fence_in_flight) {
+        return;
+    }
+    l->fence_in_flight = true;
+    l->fence_op = (struct store_op){
+        .what = STORE_PREAD,
+        .file = sync_fence_file(l),
+        .buf = l->fence_byte,
+        .len = 1,
+        .done = fence_looked,
+    };
+    log_submit(l, &l->fence_op);
+}

@@ -1,0 +1,778 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "log/replay.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+
+#ifdef HLFS_PLANT_BUGS
+unsigned replay_bugs;
+#endif
+
+#define WINDOW_BYTES KIB(256)       /* read at once while scanning record heads */
+
+/*
+ * Reads the records of one segment one after the other: from its footer if that
+ * counts, else by scanning.
+ */
+struct cursor {
+    const struct replay_segment *segment;
+    uint32_t seed;
+    bool ended;
+    uint64_t expected;              /* seq of the next record */
+    uint64_t next;                  /* offset of the next record; footer: position */
+    uint8_t *footer;                /* owned, NULL: scan */
+    size_t footer_bytes;
+    uint8_t *window;                /* owned */
+    uint64_t window_at;
+    size_t window_bytes;
+    /* The current record; seq 0: none loaded. */
+    struct record_header h;
+    uint64_t offset;
+    const uint8_t *head;            /* header and entries, in window or footer */
+};
+
+struct replay {
+    struct store *store;
+    struct store_lane *lane;
+    uint8_t uuid[UUID_BYTES];
+    uint32_t block_bytes;
+    bool read_only;
+    uint64_t highest;
+    struct segment_header newest;
+    bool has_newest;
+    struct replay_segment *segments;    /* ascending */
+    size_t count, size;
+    struct checkpoint checkpoint;
+    struct record_ref checkpoint_ref;
+    struct usage_override_disk *overrides;
+    bool has_checkpoint;
+};
+
+static const char *location(const struct replay *r)
+{
+    return r->store->location;
+}
+
+/* Bytes that were there a moment ago are gone: a writer removed the segment. */
+static int gone(const struct replay *r, uint64_t file)
+{
+    return error_set(-ESTALE, "segment %" PRIu64 " of %s went away while it was read: a "
+                     "writer is at work; try again", file, location(r));
+}
+
+static int read_failed(const struct replay *r, uint64_t file, int64_t res)
+{
+    if (res == -ENOENT) {
+        return gone(r, file);
+    }
+    return error_set((int)res, "cannot read segment %" PRIu64 " of %s: %s", file,
+                     location(r), error_name((int)res));
+}
+
+/* ---- Headers -------------------------------------------------------------- */
+
+/* 0, or an error with a sentence (-ENOENT without). */
+static int header_read(struct replay *r, uint64_t file, struct replay_segment *ret)
+{
+    uint8_t *buf;
+    int64_t n;
+    int error = 0;
+
+    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, SEGMENT_DATA_OFFSET) != 0) {
+        return -ENOMEM;
+    }
+    n = store_pread_now(r->lane, file, 0, buf, SEGMENT_DATA_OFFSET);
+    if (n < 0) {
+        free(buf);
+        return n == -ENOENT ? -ENOENT : read_failed(r, file, n);
+    }
+    ret->file = file;
+    ret->state = segment_header_decode(buf, (size_t)n, file, r->uuid, &ret->header,
+                                       &error);
+    free(buf);
+    if (ret->state == SEGMENT_DAMAGED) {
+        return error_set(-EBADMSG, "the header of segment %" PRIu64 " of %s is damaged "
+                         "in both copies", file, location(r));
+    }
+    if (ret->state == SEGMENT_VALID && error < 0) {
+        return error_set(error, "segment %" PRIu64 " of %s was written by a newer version "
+                         "of hlfs; use that one", file, location(r));
+    }
+    return 0;
+}
+
+static int find_newest(struct replay *r)
+{
+    int res = store_highest(r->store, 0, &r->highest);
+
+    if (res < 0) {
+        return res == -ENOENT ? error_set(res, "%s has no segments", location(r)) : res;
+    }
+    for (uint64_t file = r->highest; file > 0; file--) {
+        struct replay_segment s;
+
+        res = header_read(r, file, &s);
+        if (res == -ENOENT) {
+            continue;
+        }
+        if (res < 0) {
+            return res;
+        }
+        if (s.state == SEGMENT_VALID) {
+            r->newest = s.header;
+            r->has_newest = true;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int segment_listed(void *opaque, uint64_t file)
+{
+    struct replay *r = opaque;
+    int res;
+
+    if (file > r->highest) {
+        return 0;   /* made since; it is of a later writer */
+    }
+    if (r->count == r->size) {
+        size_t size = MAX(r->size * 2, (size_t)64);
+        void *bigger = realloc(r->segments, size * sizeof(*r->segments));
+
+        if (!bigger) {
+            return -ENOMEM;
+        }
+        r->segments = bigger;
+        r->size = size;
+    }
+    res = header_read(r, file, &r->segments[r->count]);
+    if (res == -ENOENT) {
+        return gone(r, file);
+    }
+    if (res == 0) {
+        r->count++;
+    }
+    return res;
+}
+
+/* ---- Checkpoints ---------------------------------------------------------- */
+
+static int overrides_decode(struct replay *r, const uint8_t *payload,
+                            const struct entry *e)
+{
+    size_t bytes = r->checkpoint.override_count * sizeof(*r->overrides);
+
+    if (crc32c(0, payload + e->payload_offset, bytes) != r->checkpoint.override_crc) {
+        return -EBADMSG;
+    }
+    free(r->overrides);
+    r->overrides = malloc(bytes + 1);
+    if (!r->overrides) {
+        return -ENOMEM;
+    }
+    memcpy(r->overrides, payload + e->payload_offset, bytes);
+    return 0;
+}
+
+static int checkpoint_in_record(struct replay *r, const struct record_ref *ref,
+                                const struct segment_header *sh, const uint8_t *buf,
+                                size_t len)
+{
+    struct record_header h;
+    struct entry e;
+    size_t need, pos = 0;
+    int res;
+
+    res = record_decode(buf, len, segment_seed(sh), sh->epoch, ref->offset, &h, &need);
+    if (res < 0 || h.seq != ref->seq || record_bytes(&h) > len) {
+        return -EBADMSG;
+    }
+    while ((res = entry_next(buf + RECORD_HEADER_BYTES, h.entry_bytes, &pos,
+                             h.payload_bytes, r->block_bytes, r->read_only, &e)) > 0) {
+        if (e.type == ENTRY_CHECKPOINT) {
+            res = checkpoint_decode(&e, &r->checkpoint);
+            return res < 0 ? res : overrides_decode(r, buf + h.head_bytes, &e);
+        }
+    }
+    return res < 0 ? res : -EBADMSG;
+}
+
+/* Read the checkpoint that REF names: 0, or an error (-EBADMSG, -ENOENT, …). */
+static int checkpoint_read(struct replay *r, const struct record_ref *ref)
+{
+    struct replay_segment s;
+    uint8_t *buf;
+    int64_t n;
+    int res = header_read(r, ref->file, &s);
+
+    if (res < 0 || s.state != SEGMENT_VALID) {
+        return res < 0 ? res : -EBADMSG;
+    }
+    if (ref->bytes > RECORD_HEAD_MAX + RECORD_PAYLOAD_MAX || ref->bytes == 0 ||
+        ref->offset > SEGMENT_BYTES_MAX) {
+        return -EBADMSG;
+    }
+    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, ref->bytes) != 0) {
+        return -ENOMEM;
+    }
+    n = store_pread_now(r->lane, ref->file, ref->offset, buf, ref->bytes);
+    res = n < 0 ? (int)n : checkpoint_in_record(r, ref, &s.header, buf, (size_t)n);
+    free(buf);
+    return res;
+}
+
+/*
+ * The newest header's checkpoint, else the one of the header before, and so on: the
+ * pages of the one before are kept until a newer one is durable.
+ */
+static int find_checkpoint(struct replay *r)
+{
+    struct record_ref tried = { 0 };
+    int error = 0;
+
+    for (uint64_t file = r->newest.file; file > 0; file--) {
+        struct replay_segment s;
+        int res = header_read(r, file, &s);
+
+        if (res == -ENOENT || (res == 0 && s.state != SEGMENT_VALID)) {
+            continue;
+        }
+        if (res < 0) {
+            return res;
+        }
+        if (s.header.checkpoint.file == 0) {
+            break;      /* this header and all before it know of none */
+        }
+        if (s.header.checkpoint.seq == tried.seq) {
+            continue;
+        }
+        tried = s.header.checkpoint;
+        res = checkpoint_read(r, &tried);
+        if (res == 0) {
+            r->has_checkpoint = true;
+            r->checkpoint_ref = tried;
+            return 0;
+        }
+        if (res != -EBADMSG && res != -ENOENT) {
+            return res;
+        }
+        if (error == 0) {
+            error = error_set(-EBADMSG, "the checkpoint at segment %" PRIu64 ", offset %"
+                              PRIu64 " of %s is damaged", tried.file, tried.offset,
+                              location(r));
+        }
+    }
+    /* No checkpoint is readable: the log from its beginning is as good, if it is
+     * still there; else the replay finds the gap. */
+    return r->newest.checkpoint.file == 0 ? 0 : error;
+}
+
+int replay_checkpoint(struct replay *r, struct checkpoint *ret,
+                      struct record_ref *ret_ref,
+                      struct usage_override_disk **ret_overrides)
+{
+    *ret_overrides = NULL;
+    if (!r->has_checkpoint) {
+        return 0;
+    }
+    *ret = r->checkpoint;
+    *ret_ref = r->checkpoint_ref;
+    *ret_overrides = TAKE_PTR(r->overrides);
+    return 1;
+}
+
+int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,
+               uint32_t block_bytes, bool read_only, uint64_t from, struct replay **ret)
+{
+    struct replay *r = calloc(1, sizeof(*r));
+    int res;
+
+    if (!r) {
+        return -ENOMEM;
+    }
+    r->store = s;
+    r->lane = lane;
+    r->block_bytes = block_bytes;
+    r->read_only = read_only;
+    memcpy(r->uuid, uuid, UUID_BYTES);
+    res = find_newest(r);
+    if (res == 0 && r->has_newest) {
+        res = find_checkpoint(r);
+    }
+    if (res == 0) {
+        if (from == 0) {
+            from = r->has_checkpoint ? r->checkpoint.replay_file : 1;
+        }
+        res = store_list(s, 0, from, segment_listed, r);
+    }
+    if (res < 0) {
+        replay_free(r);
+        return res;
+    }
+    *ret = r;
+    return 0;
+}
+
+void replay_free(struct replay *r)
+{
+    if (r) {
+        free(r->segments);
+        free(r->overrides);
+        free(r);
+    }
+}
+
+uint64_t replay_highest(const struct replay *r)
+{
+    return r->highest;
+}
+
+const struct segment_header *replay_newest(const struct replay *r)
+{
+    return r->has_newest ? &r->newest : NULL;
+}
+
+const struct replay_segment *replay_segments(const struct replay *r, size_t *ret_count)
+{
+    *ret_count = r->count;
+    return r->segments;
+}
+
+/* ---- Cursors -------------------------------------------------------------- */
+
+static int cursor_init(struct replay *r, struct cursor *c, const struct replay_segment *s)
+{
+    *c = (struct cursor){
+        .segment = s,
+        .seed = segment_seed(&s->header),
+        .expected = s->header.first,
+        .next = SEGMENT_DATA_OFFSET,
+    };
+    (void)r;
+    return 0;
+}
+
+static void cursor_done(struct cursor *c)
+{
+    free(TAKE_PTR(c->window));
+    free(TAKE_PTR(c->footer));
+    c->ended = true;
+    c->h.seq = 0;
+}
+
+/* Have at least NEED bytes at OFFSET in the window, or what the file has. */
+static int window_fill(struct replay *r, struct cursor *c, uint64_t offset, size_t need)
+{
+    size_t size = MAX((size_t)WINDOW_BYTES, ALIGN_UP(need, (size_t)4096));
+    int64_t n;
+
+    if (c->window && offset >= c->window_at &&
+        offset + need <= c->window_at + c->window_bytes) {
+        return 0;
+    }
+    if (!c->window || need > WINDOW_BYTES) {
+        free(c->window);
+        c->window = NULL;
+        if (posix_memalign((void **)&c->window, STORE_BUF_ALIGN, size) != 0) {
+            return -ENOMEM;
+        }
+    }
+    n = store_pread_now(r->lane, c->segment->file, offset, c->window, size);
+    if (n < 0) {
+        return read_failed(r, c->segment->file, n);     /* REPLAY-5 */
+    }
+    c->window_at = offset;
+    c->window_bytes = (size_t)n;
+    return 0;
+}
+
+/* Decode the record at OFFSET into the cursor: 1, 0 (no valid record there), <0. */
+static int record_at(struct replay *r, struct cursor *c, uint64_t offset)
+{
+    const struct segment_header *sh = &c->segment->header;
+    size_t need = RECORD_HEADER_BYTES;
+
+    for (;;) {
+        const uint8_t *p;
+        size_t have;
+        int res = window_fill(r, c, offset, need);
+
+        if (res < 0) {
+            return res;
+        }
+        p = c->window + (offset - c->window_at);
+        have = c->window_bytes - (size_t)(offset - c->window_at);
+        res = record_decode(p, have, c->seed, sh->epoch, offset, &c->h, &need);
+        if (res == -EAGAIN && have < need) {
+            if (c->window_at + c->window_bytes >= offset + need ||
+                (c->window_at == offset && c->window_bytes < need)) {
+                c->h.seq = 0;
+                return 0;       /* the file ends inside it */
+            }
+            continue;
+        }
+        if (res < 0) {
+            c->h.seq = 0;
+            return 0;
+        }
+        c->offset = offset;
+        c->head = p;
+        return 1;
+    }
+}
+
+static int footer_step(struct cursor *c)
+{
+    const void *record;
+    size_t len, need, pos = (size_t)c->next;
+    uint64_t offset;
+
+    if (footer_next(c->footer, c->footer_bytes, &pos, &offset, &record, &len) != 1 ||
+        record_decode(record, len, c->seed, c->segment->header.epoch, offset, &c->h,
+                      &need) < 0) {
+        return 0;
+    }
+    c->next = pos;
+    c->offset = offset;
+    c->head = record;
+    return 1;
+}
+
+/* Load the next record: 1, 0 at the segment's end, or an error. */
+static int cursor_next(struct replay *r, struct cursor *c)
+{
+    int res;
+
+    if (c->ended) {
+        return 0;
+    }
+    if (c->footer) {
+        res = footer_step(c);
+    } else {
+        res = c->next + RECORD_HEADER_BYTES <= c->segment->header.size ?
+              record_at(r, c, c->next) : 0;
+        if (res == 1) {
+            c->next = c->offset + record_bytes(&c->h);
+        }
+    }
+    if (res == 1 && c->h.seq != c->expected) {
+        res = 0;        /* REPLAY-1 */
+    }
+    if (res != 1) {
+        cursor_done(c);
+        return res;
+    }
+    c->expected++;
+    return 1;
+}
+
+/* Use the footer that REF names if it counts: all in it is synced. */
+static int cursor_footer(struct replay *r, struct cursor *c, const struct record_ref *ref,
+                         uint64_t synced)
+{
+    struct footer_disk f;
+    uint8_t *buf;
+    int64_t n;
+
+    if (ref->seq > synced || ref->bytes < FOOTER_HEADER_BYTES || ref->bytes > MIB(64) ||
+        ref->offset > SEGMENT_BYTES_MAX) {
+        return 0;
+    }
+    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, ref->bytes) != 0) {
+        return -ENOMEM;
+    }
+    n = store_pread_now(r->lane, ref->file, ref->offset, buf, ref->bytes);
+    if (n < 0) {
+        free(buf);
+        return read_failed(r, ref->file, n);
+    }
+    if (footer_decode(buf, (size_t)n, c->seed, ref->offset, &f) < 0 ||
+        le32(f.bytes) != ref->bytes || le64(f.last) > synced ||
+        le64(f.first) != c->segment->header.first) {
+        free(buf);
+        return 0;       /* scan instead */
+    }
+    c->footer = buf;
+    c->footer_bytes = ref->bytes;
+    c->next = FOOTER_HEADER_BYTES;
+    return 0;
+}
+
+/* ---- What is synced ------------------------------------------------------- */
+
+/*
+ * Records of segment S in order, and then whatever valid ones stand behind a damaged
+ * place: the highest `synced` among them.
+ */
+static int synced_in_segment(struct replay *r, const struct replay_segment *s,
+                             uint64_t *synced)
+{
+    struct cursor c;
+    uint64_t at;
+    int res = cursor_init(r, &c, s);
+
+    while (res >= 0 && (res = cursor_next(r, &c)) == 1) {
+        *synced = MAX(*synced, c.h.synced);
+    }
+    at = c.next;
+    cursor_done(&c);
+    if (res < 0) {
+        return res;
+    }
+    res = cursor_init(r, &c, s);
+    for (; res >= 0 && at + RECORD_HEADER_BYTES <= s->header.size; at += PLACE_UNIT) {
+        res = record_at(r, &c, at);
+        if (res == 1 && c.h.seq > s->header.first) {
+            *synced = MAX(*synced, c.h.synced);
+        } else if (res == 0 && c.window_at + c.window_bytes <= at + RECORD_HEADER_BYTES &&
+                   c.window_bytes < WINDOW_BYTES) {
+            break;      /* the end of the file */
+        }
+    }
+    cursor_done(&c);
+    return res < 0 ? res : 0;
+}
+
+static int find_synced(struct replay *r, uint64_t *ret)
+{
+    const struct replay_segment *last = NULL;
+
+    *ret = r->has_checkpoint ? r->checkpoint_ref.seq : 0;
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->segments[i].state == SEGMENT_VALID) {
+            last = &r->segments[i];
+            *ret = MAX(*ret, last->header.synced);
+        }
+    }
+    /* A header is built after all records of lower segments: only the last segment's
+     * own can know more. */
+    return last ? synced_in_segment(r, last, ret) : 0;
+}
+
+/* ---- Replay --------------------------------------------------------------- */
+
+struct run {
+    struct replay *r;
+    struct cursor *cursors;         /* of the valid segments, ascending */
+    uint64_t *bound;                /* REPLAY-2: seqs from here on are void */
+    size_t count;
+    size_t low, high;               /* cursors in use: [low, high) */
+    uint64_t expected;
+    uint64_t synced;
+};
+
+static int payload_verify(struct replay *r, const struct cursor *c)
+{
+    size_t bytes = c->h.payload_bytes, pos = 0;
+    struct entry e;
+    uint8_t *buf;
+    int64_t n;
+    int res;
+
+    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, bytes + 1) != 0) {
+        return -ENOMEM;
+    }
+    n = bytes == 0 ? 0 : store_pread_now(r->lane, c->segment->file,
+                                         c->offset + c->h.head_bytes, buf, bytes);
+    if (n < 0) {
+        free(buf);
+        return read_failed(r, c->segment->file, n);
+    }
+    res = (size_t)n == bytes ? 1 : 0;
+    while (res == 1 && (res = entry_next(c->head + RECORD_HEADER_BYTES, c->h.entry_bytes,
+                                         &pos, c->h.payload_bytes, r->block_bytes,
+                                         r->read_only, &e)) == 1) {
+        uint32_t unit = e.type == ENTRY_DATA ? r->block_bytes : PAGE_BYTES;
+        uint64_t n_sums = e.type == ENTRY_DATA ? e.count : e.type == ENTRY_PAGE;
+
+        for (uint64_t i = 0; i < n_sums && res == 1; i++) {
+            if (crc32c(0, buf + e.payload_offset + i * unit, unit) != le32(e.crc[i])) {
+                res = -EBADMSG;
+            }
+        }
+        if (e.type == ENTRY_CHECKPOINT &&
+            crc32c(0, buf + e.payload_offset,
+                   le32(e.checkpoint->override_count) *
+                   sizeof(struct usage_override_disk)) !=
+            le32(e.checkpoint->override_crc)) {
+            res = -EBADMSG;
+        }
+    }
+    free(buf);
+    if (res == 0 && (size_t)n == bytes) {
+        return 1;
+    }
+    return res == -EBADMSG || res == 0 ? 0 : res;
+}
+
+/* Bring cursor I to the expected seq.  1: it has it, 0: it has not, <0. */
+static int cursor_seek(struct run *u, size_t i)
+{
+    struct cursor *c = &u->cursors[i];
+    int res = 1;
+
+    while (res == 1 && c->h.seq < u->expected) {
+        res = cursor_next(u->r, c);
+    }
+    if (res != 1 || c->h.seq != u->expected || u->expected >= u->bound[i]) {
+        return res < 0 ? res : 0;
+    }
+    if (u->expected <= u->synced) {
+        return 1;
+    }
+#ifdef HLFS_PLANT_BUGS
+    if (replay_bugs & 1u << REPLAY_BUG_TORN_TAKEN) {
+        return 1;
+    }
+#endif
+    return payload_verify(u->r, c);     /* REPLAY-4 */
+}
+
+/* The cursor with the expected record, the highest first (REPLAY-3), or -ENODATA. */
+static int find_record(struct run *u, struct cursor **ret)
+{
+    while (u->low < u->high && u->cursors[u->low].ended) {
+        u->low++;
+    }
+    while (u->high < u->count &&
+           u->cursors[u->high].segment->header.first <= u->expected) {
+        u->high++;
+    }
+    for (size_t i = u->high; i > u->low; i--) {
+        int res = cursor_seek(u, i - 1);
+
+        if (res < 0) {
+            return res;
+        }
+        if (res == 1) {
+            *ret = &u->cursors[i - 1];
+            return 0;
+        }
+    }
+    return -ENODATA;
+}
+
+static int apply(struct run *u, const struct cursor *c, const struct replay_ops *ops,
+                 void *opaque)
+{
+    struct entry e;
+    size_t pos = 0;
+    int res;
+
+    while ((res = entry_next(c->head + RECORD_HEADER_BYTES, c->h.entry_bytes, &pos,
+                             c->h.payload_bytes, u->r->block_bytes, u->r->read_only,
+                             &e)) == 1) {
+        res = ops->entry(opaque, &e, &c->h, c->segment->file,
+                         c->offset + c->h.head_bytes);
+        if (res < 0) {
+            return res;
+        }
+    }
+    if (res == -EBADMSG || res == -ENOTSUP) {
+        return error_set(res, "record %" PRIu64 " at segment %" PRIu64 ", offset %" PRIu64
+                         " of %s %s", c->h.seq, c->segment->file, c->offset,
+                         location(u->r), res == -EBADMSG ? "has entries that make no sense"
+                         : "holds what this version cannot read; use a newer hlfs");
+    }
+    return res;
+}
+
+static int run_prepare(struct run *u)
+{
+    struct replay *r = u->r;
+    uint64_t bound = UINT64_MAX;
+
+    u->cursors = calloc(r->count + 1, sizeof(*u->cursors));
+    u->bound = calloc(r->count + 1, sizeof(*u->bound));
+    if (!u->cursors || !u->bound) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->segments[i].state == SEGMENT_VALID) {
+            (void)cursor_init(r, &u->cursors[u->count++], &r->segments[i]);
+        }
+    }
+    for (size_t i = u->count; i > 0; i--) {
+        const struct segment_header *h = &u->cursors[i - 1].segment->header;
+
+        u->bound[i - 1] = bound;
+#ifdef HLFS_PLANT_BUGS
+        if (replay_bugs & 1u << REPLAY_BUG_CUT_IGNORED) {
+            continue;
+        }
+#endif
+        if (h->cut != 0) {
+            bound = MIN(bound, h->cut);
+        }
+    }
+    for (size_t i = 0; i + 1 < u->count; i++) {
+        const struct record_ref *ref = &u->cursors[i + 1].segment->header.footer;
+        int res;
+
+        if (ref->file != u->cursors[i].segment->file) {
+            continue;
+        }
+        res = cursor_footer(r, &u->cursors[i], ref, u->synced);
+        if (res < 0) {
+            return res;
+        }
+    }
+    return 0;
+}
+
+static int damage(const struct run *u)
+{
+    uint64_t file = 0, offset = 0;
+
+    for (size_t i = 0; i < u->high; i++) {
+        const struct cursor *c = &u->cursors[i];
+
+        if (c->segment->header.first <= u->expected) {
+            file = c->segment->file;
+            offset = c->footer_bytes ? 0 : c->next;
+        }
+    }
+    return error_set(-EBADMSG, "record %" PRIu64 " of %s is damaged or missing (expected "
+                     "in segment %" PRIu64 " near offset %" PRIu64 "), but the log says "
+                     "that all up to %" PRIu64 " was durable; the data that is intact can "
+                     "be had by `hlfs export --rescue`", u->expected, location(u->r),
+                     file, offset, u->synced);
+}
+
+int replay_run(struct replay *r, uint64_t from_seq, const struct replay_ops *ops,
+               void *opaque, struct replay_result *ret)
+{
+    struct run u = { .r = r, .expected = from_seq };
+    struct cursor *c = NULL;
+    int res;
+
+    *ret = (struct replay_result){ .last_seq = from_seq - 1 };
+    res = find_synced(r, &u.synced);
+    if (res == 0) {
+        res = run_prepare(&u);
+    }
+    while (res == 0 && (res = find_record(&u, &c)) == 0) {
+        res = apply(&u, c, ops, opaque);
+        if (res == 0) {
+            if (u.expected > u.synced && ret->first_unsynced_file == 0) {
+                ret->first_unsynced_file = c->segment->file;
+            }
+            ret->last_seq = u.expected++;
+            ret->time_us = c->h.time_us;
+            ret->records++;
+        }
+    }
+    if (res == -ENODATA) {
+        res = u.expected <= u.synced ? damage(&u) : 0;      /* REPLAY-4 */
+    }
+    ret->synced_seq = u.synced;
+    for (size_t i = 0; i < u.count; i++) {
+        cursor_done(&u.cursors[i]);
+    }
+    free(u.cursors);
+    free(u.bound);
+    return res;
+}

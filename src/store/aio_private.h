@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * aio_private.h - what the files of aio share: the context and its backend table.
+ *
+ * Lock order: the pool's lock and a context's lock are never held together.
+ */
+#ifndef HLFS_STORE_AIO_PRIVATE_H
+#define HLFS_STORE_AIO_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/aio.h"
+
+struct aio_ops {
+    void (*free)(struct aio *aio);
+    void (*start)(struct aio *aio, struct aio_op *op);  /* a transfer, not a call */
+    /* False: something could not be handed to the kernel now and wants another kick
+     * soon, though nothing will announce when. */
+    bool (*kick)(struct aio *aio);
+    void (*reap)(struct aio *aio, struct list *done);
+    bool (*ready)(struct aio *aio);
+};
+
+/* Every backend's context begins with this. */
+struct aio {
+    const struct aio_ops *ops;  /* immutable */
+    struct aio_pool *pool;      /* borrowed */
+    int event_fd;               /* owned; readable = look again */
+    atomic_bool woken;          /* aio_wake() was called, no aio_wait() has said so */
+    pthread_mutex_t lock;       /* guards done */
+    struct list done;           /* ops that pool threads have finished */
+};
+
+int aio_init(struct aio *aio, const struct aio_ops *ops, struct aio_pool *pool);
+void aio_done(struct aio *aio);
+
+/* -errno when the kernel does not let us. */
+int aio_uring_new(struct aio_pool *pool, struct aio **ret);
+int aio_threads_new(struct aio_pool *pool, struct aio **ret);
+
+/* Account for RES, the result of one transfer of OP; true: OP is over, op->res is set. */
+bool aio_op_advance(struct aio_op *op, int64_t res);
+
+/* OP is over; called on a pool thread. */
+void aio_op_finish(struct aio_op *op);
+
+/* Run OP, or what is left of it, on a thread. */
+void aio_pool_run(struct aio_pool *pool, struct aio_op *op);
+
+#endif

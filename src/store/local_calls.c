@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Operations that change names: they block, so they run on a thread of the pool.
+ */
+#include "store/local_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+/* ---- CREATE ------------------------------------------------------------------ */
+
+/* Secure SIZE bytes for FD, and no more; where the file system can't, it grows. */
+static int make_room(int fd, uint64_t size)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if ((uint64_t)st.st_size > size && ftruncate(fd, (off_t)size) < 0) {
+        return -errno;
+    }
+    if ((uint64_t)st.st_size >= size) {
+        return 0;
+    }
+    while (fallocate(fd, 0, 0, (off_t)size) < 0) {
+        if (errno == EOPNOTSUPP || errno == ENOSYS) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* A spare may come from a writer that was opened with wider permissions. */
+static int narrow_mode(struct local_dir *d, int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if ((st.st_mode & 0777 & ~d->file_mode) &&
+        fchmod(fd, st.st_mode & d->file_mode) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+/* Give FILE its name, a spare's content or none, and open it. */
+static int create_name(struct local_store *l, uint64_t id, uint64_t size,
+                       bool *ret_direct, bool *ret_spare)
+{
+    int fd, r = local_dir_make_shard(&l->dir, id);
+
+    *ret_spare = false;
+    if (r < 0) {
+        return r;
+    }
+    r = local_pool_take(&l->pool, id, size);
+    if (r < 0) {
+        return r;
+    }
+    *ret_spare = r > 0;
+    do {
+        fd = local_dir_open_file(&l->dir, id,
+                                 r > 0 ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, ret_direct);
+    } while ((fd == -EMFILE || fd == -ENFILE) && local_files_make_room(&l->files));
+    return fd;
+}
+
+/* All that makes a file out of a name. */
+static int create_rest(struct local_store *l, uint64_t id, uint64_t size, int fd,
+                       bool spare)
+{
+    int r = make_room(fd, size);
+
+    if (r == 0 && spare) {
+        r = narrow_mode(&l->dir, fd);
+    }
+    if (r == 0 && fsync(fd) < 0) {
+        r = -errno;
+    }
+    if (r == 0) {
+        r = local_dir_sync_name(&l->dir, id, false);
+    }
+    if (r == 0 && spare) {
+        r = local_dir_sync(&l->dir, "pool");
+    }
+    return r;
+}
+
+int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
+{
+    char path[LOCAL_PATH_BYTES];
+    bool direct = false, spare = false;
+    int fd, r;
+
+    fd = create_name(l, id, size, &direct, &spare);
+    if (fd == -ENOENT && !spare) {
+        /* Its directory was empty and went (local_dir_drop_shard): make it again. */
+        fd = create_name(l, id, size, &direct, &spare);
+    }
+    if (fd < 0 && !spare) {
+        return fd;
+    }
+    r = fd < 0 ? fd : create_rest(l, id, size, fd, spare);
+    if (r == 0) {
+        r = local_files_add(&l->files, id, fd, direct);
+    }
+    if (r < 0) {
+        local_path(path, id);
+        (void)unlinkat(l->dir.fd, path, 0);
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+    }
+    return r;
+}
+
+/* ---- REMOVE ------------------------------------------------------------------ */
+
+int local_call_remove(struct local_store *l, uint64_t id)
+{
+    char path[LOCAL_PATH_BYTES];
+    bool clean = local_files_forget(&l->files, id);
+
+    if (clean && local_pool_add(&l->pool, id) > 0) {
+        local_dir_drop_shard(&l->dir, id);
+        return 0;
+    }
+    local_path(path, id);
+    if (unlinkat(l->dir.fd, path, 0) < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    local_dir_drop_shard(&l->dir, id);
+    return 0;
+}
+
+/* ---- SYNC -------------------------------------------------------------------- */
+
+int local_call_sync_old(struct local_store *l, uint64_t id, struct local_file *file)
+{
+    /* Who made the file may have died before its name was durable. */
+    if (fsync(file->fd) < 0) {
+        return -errno;
+    }
+    return local_dir_sync_name(&l->dir, id, true);
+}

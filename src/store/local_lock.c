@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store/local_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include "base/error.h"
+
+/* The kernel finishes a killed process's I/O, and only then lets go of its locks. */
+#define ALIVE_WAIT_US 1000000
+#define ALIVE_STEP_US 20000
+
+static void lock_name(char name[LOCAL_RANDOM_BYTES], uint64_t epoch)
+{
+    (void)snprintf(name, LOCAL_RANDOM_BYTES, "lock-%016" PRIx64, epoch);
+}
+
+static bool parse_lock(const char *name, uint64_t *ret_epoch)
+{
+    return strncmp(name, "lock-", 5) == 0 && local_parse_hex(name + 5, 16, ret_epoch);
+}
+
+void local_lock_init(struct local_lock *l, struct local_dir *dir)
+{
+    l->dir = dir;
+    l->fd = -1;
+    l->epoch = 0;
+}
+
+/* ---- Looking ----------------------------------------------------------------- */
+
+struct highest {
+    bool found;
+    uint64_t epoch;
+};
+
+static int highest_name(void *opaque, const char *name)
+{
+    struct highest *h = opaque;
+    uint64_t epoch;
+
+    if (parse_lock(name, &epoch) && (!h->found || epoch > h->epoch)) {
+        h->found = true;
+        h->epoch = epoch;
+    }
+    return 0;
+}
+
+/* One look at the highest lock file: 1 held, 0 free or none, -EAGAIN it has gone. */
+static int look(struct local_lock *l)
+{
+    _cleanup_close_ int fd = -1;
+    struct highest h = { 0 };
+    char name[LOCAL_RANDOM_BYTES];
+    int r = local_dir_each(l->dir, ".", highest_name, &h);
+
+    if (r < 0 || !h.found) {
+        return r;
+    }
+    lock_name(name, h.epoch);
+    fd = openat(l->dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return errno == ENOENT ? -EAGAIN : -errno;
+    }
+    if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
+        return 0;       /* closing it lets go */
+    }
+    return errno == EWOULDBLOCK ? 1 : -errno;
+}
+
+int local_lock_alive(struct local_lock *l)
+{
+    uint64_t start_us = clock_monotonic_us(&clock_system);
+    int r;
+
+    do {
+        r = look(l);
+        if (r != 1 && r != -EAGAIN && r != -EINTR) {
+            break;
+        }
+        (void)nanosleep(&(struct timespec){ .tv_nsec = ALIVE_STEP_US * 1000 }, NULL);
+    } while (clock_monotonic_us(&clock_system) - start_us < ALIVE_WAIT_US);
+    if (r < 0) {
+        return error_set(r, "cannot tell if the writer of %s lives: %s", l->dir->path,
+                         error_name(r));
+    }
+    return r;
+}
+
+/* ---- Holding ----------------------------------------------------------------- */
+
+static int drop_lower(void *opaque, const char *name)
+{
+    struct local_lock *l = opaque;
+    uint64_t epoch;
+
+    if (parse_lock(name, &epoch) && epoch < l->epoch) {
+        (void)unlinkat(l->dir->fd, name, 0);
+    }
+    return 0;
+}
+
+/* A locked file under the name of EPOCH: its fd, or -errno. */
+static int lock_file(struct local_dir *dir, uint64_t epoch)
+{
+    char temp[LOCAL_RANDOM_BYTES], name[LOCAL_RANDOM_BYTES];
+    int fd, r = 0;
+
+    local_random_name(temp, ".lock-");
+    lock_name(name, epoch);
+    fd = openat(dir->fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, dir->file_mode);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        r = -errno;
+    }
+    if (r == 0) {
+        r = local_dir_publish(dir, temp, name);
+    }
+    if (r < 0) {
+        (void)unlinkat(dir->fd, temp, 0);
+        (void)close(fd);
+        return r;
+    }
+    return fd;
+}
+
+int local_lock_take(struct local_lock *l, uint64_t epoch)
+{
+    int fd = lock_file(l->dir, epoch);
+
+    if (fd == -EEXIST) {
+        return error_set(fd, "somebody else is taking over the volume in %s",
+                         l->dir->path);
+    }
+    if (fd < 0) {
+        return error_set(fd, "cannot make lock-%016" PRIx64 " in %s: %s", epoch,
+                         l->dir->path, error_name(fd));
+    }
+    if (l->fd >= 0) {
+        (void)close(l->fd);
+    }
+    l->fd = fd;
+    l->epoch = epoch;
+    (void)local_dir_each(l->dir, ".", drop_lower, l);
+    return 0;
+}
+
+void local_lock_drop(struct local_lock *l)
+{
+    char name[LOCAL_RANDOM_BYTES];
+
+    if (l->fd < 0) {
+        return;
+    }
+    lock_name(name, l->epoch);
+    (void)unlinkat(l->dir->fd, name, 0);
+    (void)close(l->fd);
+    l->fd = -1;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Where blocks are: the layers, newest first, and below them the tree. */
+#include "volume/private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+
+/* A block that no layer has; no place looks like it (the segment number is zero). */
+#define UNKNOWN ((struct place){ 0, 1 })
+
+static bool is_unknown(struct place p)
+{
+    return p.w0 == 0 && p.w1 == 1;
+}
+
+/* Fill what is unknown of the COUNT places from BLOCK on with what L has. */
+static uint32_t layer_fill(const struct layer *l, uint64_t block, uint32_t count,
+                           struct place *places, uint32_t unknown)
+{
+    uint64_t end = block + count;
+    struct extent e;
+
+    for (uint64_t at = block; at < end && unknown > 0; at = e.block + e.count) {
+        if (!layer_next(l, at, &e) || e.block >= end) {
+            break;
+        }
+        for (uint64_t b = e.block; b < MIN(e.block + e.count, end); b++) {
+            if (is_unknown(places[b - block])) {
+                places[b - block] = e.place;
+                unknown--;
+            }
+        }
+    }
+    return unknown;
+}
+
+static int tree_fill(struct hlfs *v, uint64_t block, uint32_t count,
+                     struct place *places, struct tree_missing *ret_missing)
+{
+    for (uint32_t i = 0; i < count;) {
+        uint32_t run = 0;
+        int n;
+
+        if (!is_unknown(places[i])) {
+            i++;
+            continue;
+        }
+        while (i + run < count && is_unknown(places[i + run])) {
+            run++;
+        }
+        n = tree_lookup(v->cache, TREE_MAP, &v->map_root, block + i, run, &places[i],
+                        ret_missing);
+        if (n < 0) {
+            return n;
+        }
+        i += (uint32_t)n;
+    }
+    return 0;
+}
+
+static bool one_lookup(const struct hlfs *v, uint64_t block, struct place *ret)
+{
+    return layer_get(v->active, block, ret) ||
+           (v->frozen && layer_get(v->frozen, block, ret));
+}
+
+/*
+ * The places of COUNT blocks (<= LOOKUP_MAX) at this moment; a hole is PLACE_HOLE.
+ * -EAGAIN: the page *RET_MISSING must be loaded first.  -EBADMSG: a page is wrong.
+ */
+int map_lookup(struct hlfs *v, uint64_t block, uint32_t count, struct place *places,
+               struct tree_missing *ret_missing)
+{
+    uint32_t unknown = count;
+
+    if (count == 1) {
+        if (one_lookup(v, block, places)) {
+            return 0;
+        }
+        places[0] = UNKNOWN;
+        return tree_fill(v, block, 1, places, ret_missing);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        places[i] = UNKNOWN;
+    }
+    unknown = layer_fill(v->active, block, count, places, unknown);
+    if (v->frozen && unknown > 0) {
+        unknown = layer_fill(v->frozen, block, count, places, unknown);
+    }
+    return unknown > 0 ? tree_fill(v, block, count, places, ret_missing) : 0;
+}
+
+int map_set(struct hlfs *v, uint64_t block, struct place place)
+{
+    return layer_set(v->active, block, place);
+}
+
+static uint64_t layer_next_data(const struct layer *l, uint64_t block)
+{
+    struct extent e;
+
+    while (layer_next(l, block, &e)) {
+        if (!place_is_hole(e.place)) {
+            return e.block;
+        }
+        block = e.block + e.count;
+    }
+    return UINT64_MAX;
+}
+
+/*
+ * A block >= BLOCK before which there is no data for sure (it may itself be a hole
+ * again, where a layer covers the tree); UINT64_MAX: none to the end.
+ */
+int map_next_data(struct hlfs *v, uint64_t block, uint64_t *ret_block,
+                  struct tree_missing *ret_missing)
+{
+    uint64_t next = layer_next_data(v->active, block);
+    struct tree_entry e;
+    int r;
+
+    if (v->frozen) {
+        next = MIN(next, layer_next_data(v->frozen, block));
+    }
+    r = tree_next(v->cache, TREE_MAP, &v->map_root, block, &e, ret_missing);
+    if (r < 0) {
+        return r;
+    }
+    *ret_block = r == 1 ? MIN(next, e.key) : next;
+    return 0;
+}
+
+/* Outside the monitor: are these the PAGE_BYTES that M's place promises? */
+int page_load_check(struct store_op *op, int res, const struct tree_missing *m,
+                    const uint8_t *page)
+{
+    (void)op;
+    if (res < 0) {
+        return res;
+    }
+    if (res != PAGE_BYTES || crc32c(0, page, PAGE_BYTES) != place_crc(m->place) ||
+        page_check(page, m->tree, m->level) < 0) {
+        return -EBADMSG;
+    }
+    return res;
+}

@@ -1,0 +1,822 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening a volume: identity, take-over, replay; and closing it (docs/architecture.md,
+ * "The life of an open").
+ */
+#include "volume/private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "log/replay.h"
+
+#define VOTES_MAX 16        /* other openers may win the vote so many times */
+
+/* ---- Identity ------------------------------------------------------------- */
+
+int volume_identity(struct store *s, struct identity *ret)
+{
+    uint8_t buf[IDENTITY_BYTES + 1];
+    int n = store_get(s, "volume", buf, sizeof(buf));
+    int res;
+
+    if (n == -ENOENT) {
+        return error_set(-ENOENT, "%s is not an HLFS volume: it has no file \"volume\"",
+                         s->location);
+    }
+    if (n < 0) {
+        return error_set(n, "cannot read the identity of %s: %s", s->location,
+                         error_name(n));
+    }
+    res = identity_decode(buf, (size_t)n, ret);
+    if (res == -ENOTSUP) {
+        return error_set(res, "%s has another format version or features than this hlfs "
+                         "knows (it knows version %d)", s->location, FORMAT_VERSION);
+    }
+    if (res < 0) {
+        return error_set(res, "the identity of %s (its file \"volume\") is damaged",
+                         s->location);
+    }
+    return 0;
+}
+
+/* ---- What the log tells the volume ---------------------------------------- */
+
+static void on_room(void *opaque)
+{
+    struct hlfs *v = opaque;
+
+    v->run_writers = !list_empty(&v->writers);
+    checkpoint_room(v);
+}
+
+static void on_block_moved(void *opaque, uint64_t block, struct place from,
+                           struct place to)
+{
+    struct hlfs *v = opaque;
+
+    if (!layer_move(v->active, block, from, to) && v->frozen) {
+        (void)layer_move(v->frozen, block, from, to);
+    }
+}
+
+static void on_page_moved(void *opaque, struct place from)
+{
+    checkpoint_pages_moved(opaque, from);
+}
+
+static void on_header_synced(void *opaque, const struct record_ref *checkpoint)
+{
+    removal_allow(opaque, checkpoint);
+}
+
+static void on_segment_added(void *opaque, uint64_t file, uint64_t size)
+{
+    struct hlfs *v = opaque;
+
+    /* Without memory it is not counted, and stays until the next open finds it. */
+    (void)usage_add_segment(v->usage, file, size);
+}
+
+static void on_fenced(void *opaque)
+{
+    struct hlfs *v = opaque;
+
+    v->fenced = true;
+    v->next_tick_us = 0;
+    monitor_wake(v);
+}
+
+static const struct log_client log_client = {
+    .room = on_room,
+    .block_moved = on_block_moved,
+    .page_moved = on_page_moved,
+    .header_synced = on_header_synced,
+    .segment_added = on_segment_added,
+    .fenced = on_fenced,
+};
+
+/* ---- Replay --------------------------------------------------------------- */
+
+static int apply_data(struct hlfs *v, const struct entry *e, uint64_t file,
+                      uint64_t payload_at)
+{
+    int res = 0;
+
+    for (uint64_t i = 0; i < e->count && res == 0; i++) {
+        uint64_t at = payload_at + e->payload_offset + i * v->block_bytes;
+
+        if (at > PLACE_OFFSET_MAX) {
+            return -EBADMSG;
+        }
+        res = map_set(v, e->block + i, place_make(file, at, v->block_bytes,
+                                                  le32(e->crc[i])));
+    }
+    return res;
+}
+
+static int punch_all(struct hlfs *v, uint64_t block, uint64_t count)
+{
+    while (count > 0) {
+        uint64_t done;
+        int res = layer_punch(v->active, block, count, 1u << 20, &done);
+
+        if (res < 0) {
+            return res;
+        }
+        block += done;
+        count -= done;
+    }
+    return 0;
+}
+
+static int apply_entry(void *opaque, const struct entry *e, const struct record_header *h,
+                       uint64_t file, uint64_t payload_at)
+{
+    struct hlfs *v = opaque;
+
+    (void)h;
+    switch (e->type) {
+    case ENTRY_DATA:
+        return apply_data(v, e, file, payload_at);
+    case ENTRY_HOLE:
+        return punch_all(v, e->block, e->count);
+    case ENTRY_RESIZE:
+        v->size = e->size;
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int page_load_now(struct hlfs *v, const struct tree_missing *m)
+{
+    uint8_t *buf;
+    struct page *p;
+    int64_t n;
+    int res;
+
+    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, PAGE_BYTES) != 0) {
+        return -ENOMEM;
+    }
+    n = store_pread_now(v->lane, place_file(m->place), place_offset(m->place), buf,
+                        PAGE_BYTES);
+    res = page_load_check(NULL, (int)n, m, buf);
+    if (res < 0) {
+        free(buf);
+        return error_set(res == -ENOENT ? (v->read_only ? -ESTALE : -EBADMSG) : res,
+                         "the page at segment %" PRIu64 ", offset %" PRIu64 " of %s %s",
+                         place_file(m->place), place_offset(m->place), v->store->location,
+                         res == -EBADMSG ? "is damaged" : res == -ENOENT ? "is missing" :
+                         "cannot be read");
+    }
+    p = pagecache_add(v->cache, m->place, buf);
+    free(buf);
+    if (!p) {
+        return -ENOMEM;
+    }
+    pagecache_put(v->cache, p);
+    return 0;
+}
+
+/* The whole usage table: some bytes for each segment. */
+static int usage_load_all(struct hlfs *v, const struct checkpoint *c,
+                          const struct usage_override_disk *overrides)
+{
+    struct tree_missing missing;
+    struct tree_entry e;
+    uint64_t key = 0;
+    int res;
+
+    while ((res = tree_next(v->cache, TREE_USAGE, &v->usage_root, key, &e,
+                            &missing)) != 0) {
+        if (res == -EAGAIN) {
+            res = page_load_now(v, &missing);
+        } else if (res == 1) {
+            res = usage_load(v->usage, e.key, e.value.w0, e.value.w1);
+            key = e.key + 1;
+        }
+        if (res < 0) {
+            return res;
+        }
+    }
+    for (uint32_t i = 0; i < c->override_count; i++) {
+        uint64_t file = le64(overrides[i].file);
+
+        res = usage_override(v->usage, file, le64(overrides[i].live_bytes));
+        if (res < 0) {
+            return res;
+        }
+    }
+    return 0;
+}
+
+static int load_checkpoint(struct hlfs *v, struct replay *r, uint64_t *from_seq)
+{
+    struct usage_override_disk *overrides;
+    struct checkpoint c;
+    int res = replay_checkpoint(r, &c, &v->checkpoint_ref, &overrides);
+
+    *from_seq = 1;
+    if (res <= 0) {
+        return res;
+    }
+    *from_seq = c.replay_seq;
+    v->size = c.size;
+    v->moved_next = c.moved_next;
+    v->map_root = (struct tree_root){ c.roots[TREE_MAP - 1].place,
+                                      c.roots[TREE_MAP - 1].levels };
+    v->usage_root = (struct tree_root){ c.roots[TREE_USAGE - 1].place,
+                                        c.roots[TREE_USAGE - 1].levels };
+    res = usage_load_all(v, &c, overrides);
+    free(overrides);
+    return res;
+}
+
+/* Every file of the replay range is a segment, void ones too: rubbish to remove. */
+static int note_segments(struct hlfs *v, struct replay *r)
+{
+    const struct replay_segment *s;
+    size_t n;
+    int res = 0;
+
+    s = replay_segments(r, &n);
+    for (size_t i = 0; i < n && res == 0; i++) {
+        res = usage_add_segment(v->usage, s[i].file,
+                                s[i].state == SEGMENT_VALID ? s[i].header.size :
+                                volume_segment_bytes(v));
+    }
+    return res;
+}
+
+/* The accepted tail is durable before the first flush is answered (DESIGN 4). */
+static int tail_sync(struct hlfs *v, struct replay *r, const struct replay_result *facts)
+{
+    const struct replay_segment *s;
+    size_t n;
+
+    if (facts->first_unsynced_file == 0) {
+        return 0;
+    }
+    s = replay_segments(r, &n);
+    for (size_t i = 0; i < n; i++) {
+        int res;
+
+        if (s[i].file < facts->first_unsynced_file || s[i].state != SEGMENT_VALID) {
+            continue;
+        }
+        res = store_sync_now(v->lane, s[i].file);
+        if (res < 0) {
+            return error_set(res, "cannot make segment %" PRIu64 " of %s durable: %s",
+                             s[i].file, v->store->location, error_name(res));
+        }
+    }
+    return 0;
+}
+
+static int replay(struct hlfs *v, struct replay_result *facts)
+{
+    static const struct replay_ops ops = { .entry = apply_entry };
+    struct replay *r = NULL;
+    uint64_t from_seq;
+    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes,
+                         v->read_only, 0, &r);
+
+    if (res < 0) {
+        return res;
+    }
+    res = load_checkpoint(v, r, &from_seq);
+    if (res >= 0) {
+        res = note_segments(v, r);
+    }
+    if (res >= 0) {
+        res = replay_run(r, from_seq, &ops, v, facts);
+    }
+    if (res >= 0 && !v->read_only) {
+        res = tail_sync(v, r, facts);
+    }
+    if (replay_newest(r)) {
+        v->facts.newest = *replay_newest(r);
+        v->facts.has_newest = true;
+    }
+    v->facts.last_seq = facts->last_seq;
+    v->facts.synced_seq = facts->synced_seq;
+    v->facts.time_us = facts->time_us;
+    replay_free(r);
+    return res;
+}
+
+/* ---- Take-over ------------------------------------------------------------ */
+
+static int held_by_another(struct hlfs *v)
+{
+    struct replay *r = NULL;
+    const struct segment_header *h = NULL;
+    char since[32] = "an unknown time";
+    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true,
+                         STORE_SEGNO_MAX, &r);
+
+    if (res == 0) {
+        h = replay_newest(r);
+    }
+    if (h) {
+        time_t t = (time_t)(h->since_us / 1000000);
+        struct tm tm;
+
+        (void)gmtime_r(&t, &tm);
+        (void)strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &tm);
+        (void)error_set(-EBUSY, "%s is held by another writer: host %s, pid %u, since %s; "
+                        "stop it, or take over with the option force=yes",
+                        v->store->location, h->host, h->pid, since);
+    } else {
+        (void)error_set(-EBUSY, "%s is held by another writer that is just opening it",
+                        v->store->location);
+    }
+    replay_free(r);
+    return -EBUSY;
+}
+
+struct recover_all {
+    struct hlfs *v;
+    uint64_t below;
+};
+
+static int recover_one(void *opaque, uint64_t file)
+{
+    struct recover_all *a = opaque;
+    uint64_t len;
+    int res;
+
+    if (file >= a->below) {
+        return 0;
+    }
+    res = store_recover(a->v->store, file, &len);
+    return res == -ENOENT ? 0 : res;
+}
+
+/*
+ * The files that a former writer may still have open for appending: those from the
+ * newest header's checkpoint on.
+ */
+static int recover_lower(struct hlfs *v, uint64_t epoch)
+{
+    struct recover_all a = { v, epoch };
+    struct replay *r = NULL;
+    const struct replay_segment *s;
+    size_t n;
+    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true, 0, &r);
+
+    if (res < 0) {
+        return res;
+    }
+    s = replay_segments(r, &n);
+    if (n > 0) {
+        res = store_list(v->store, 0, s[0].file, recover_one, &a);
+    }
+    replay_free(r);
+    return res;
+}
+
+/* Become the only writer: our epoch is the number voted with. */
+static int take_over(struct hlfs *v, uint64_t segment_bytes, uint64_t *ret_epoch)
+{
+    for (int i = 0; i < VOTES_MAX; i++) {
+        uint64_t highest = 0;
+        int res = store_highest(v->store, 0, &highest);
+
+        if (res < 0 && res != -ENOENT) {
+            return error_set(res, "cannot list the segments of %s: %s",
+                             v->store->location, error_name(res));
+        }
+        res = store_holder_alive(v->store);
+        if (res < 0) {
+            return error_prefix(res, "cannot tell whether %s is held",
+                                v->store->location);
+        }
+        if (res > 0 && !v->options.force) {
+            return held_by_another(v);
+        }
+        res = store_enlist(v->store, highest + 1);
+        if (res == -EEXIST) {
+            continue;
+        }
+        if (res < 0) {
+            return error_set(res, "cannot lock %s: %s", v->store->location,
+                             error_name(res));
+        }
+        res = store_create_now(v->lane, highest + 1, segment_bytes);
+        if (res == 0) {
+            *ret_epoch = highest + 1;
+            return recover_lower(v, highest + 1);
+        }
+        store_resign(v->store);
+        if (res != -EEXIST) {
+            return error_set(res, "cannot create segment %" PRIu64 " of %s: %s",
+                             highest + 1, v->store->location, error_name(res));
+        }
+    }
+    return error_set(-EBUSY, "%s: other writers keep taking the volume over",
+                     v->store->location);
+}
+
+/* ---- Construction --------------------------------------------------------- */
+
+static int fork_guard_new(struct hlfs *v)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    void *p = mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED) {
+        return -errno;
+    }
+    if (madvise(p, (size_t)page, MADV_WIPEONFORK) != 0) {
+        (void)munmap(p, (size_t)page);      /* a kernel before 4.14: not told apart */
+        return 0;
+    }
+    v->fork_guard = p;
+    *v->fork_guard = 1;
+    return 0;
+}
+
+static void set_limits(struct hlfs *v)
+{
+    size_t cache = v->options.cache_bytes;
+
+    v->layer_limit = cache / 4;
+    v->layer_hard_limit = cache / 8 * 3;
+}
+
+static int parts_new(struct hlfs *v)
+{
+    int res = pthread_mutex_init(&v->mutex, NULL);
+
+    if (res != 0) {
+        return -res;
+    }
+    v->mutex_made = true;
+    v->lane = store_lane_new(v->store);
+    if (!v->lane) {
+        return error_set(-errno, "cannot set up I/O for %s: %s", v->store->location,
+                         error_name(errno));
+    }
+    set_limits(v);
+    v->active = layer_new();
+    v->cache = pagecache_new(v->options.cache_bytes / 2);
+    v->usage = usage_new();
+    if (!v->active || !v->cache || !v->usage) {
+        return -ENOMEM;
+    }
+    return fork_guard_new(v);
+}
+
+static void name_set(struct hlfs *v)
+{
+    const char *slash = strrchr(v->store->location, '/');
+
+    (void)snprintf(v->name, sizeof(v->name), "%.63s",
+                   slash && slash[1] ? slash + 1 : v->store->location);
+}
+
+static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
+                     const struct replay_result *facts)
+{
+    struct log_params p = {
+        .store = v->store,
+        .lane = v->lane,
+        .client = &log_client,
+        .opaque = v,
+        .hook = &v->options.log,
+        .name = v->name,
+        .clock = v->clock,
+        .block_bytes = v->block_bytes,
+        .dirty_bytes = v->options.dirty_bytes,
+        .epoch = epoch,
+        .segment_bytes = segment_bytes,
+        .next_seq = facts->last_seq + 1,
+        .time_us = facts->time_us,
+        .checkpoint = v->checkpoint_ref,
+        .since_us = v->since_us,
+        .pid = (uint32_t)getpid(),
+        .segment_size = volume_segment_bytes,
+    };
+
+    memcpy(p.uuid, v->identity.uuid, UUID_BYTES);
+    (void)snprintf(p.durability, sizeof(p.durability), "%s", v->store->durability);
+    (void)gethostname(p.host, sizeof(p.host) - 1);
+    p.unreachable_us = v->options.unreachable.mode == UNREACHABLE_ERROR ? 0 :
+                       v->options.unreachable.mode == UNREACHABLE_WAIT ? UINT64_MAX / 4 :
+                       v->options.unreachable.timeout_us;
+    v->log = log_new(&p);
+    return v->log ? 0 : -ENOMEM;
+}
+
+/* Drive until the log's lane is idle (nobody else does yet, or any more). */
+static void drain(struct hlfs *v)
+{
+    bool idle = false;
+
+    while (!idle) {
+        (void)volume_turn(v, 100000);
+        monitor_enter(v);
+        idle = v->background_ops == 0 && log_idle(v->log);
+        monitor_leave(v);
+    }
+}
+
+/* Our header says who holds the volume now, and cuts what was not accepted. */
+static int header_write(struct hlfs *v)
+{
+    monitor_enter(v);
+    log_mark(v->log);
+    v->pump = true;
+    monitor_leave(v);
+    drain(v);
+    return v->fenced ? error_set(-ESTALE, "another writer took %s over while it was "
+                                 "opened", v->store->location) : 0;
+}
+
+static int durability_check(const struct hlfs *v)
+{
+    const char *asked = durability_name(v->options.durability);
+
+    if (v->options.durability == DURABILITY_STRONGEST ||
+        strcmp(asked, v->store->durability) == 0) {
+        return 0;
+    }
+    return error_set(-ENOTSUP, "%s cannot give durability=%s; its level is %s",
+                     v->store->location, asked, v->store->durability);
+}
+
+static int open_for_writing(struct hlfs *v)
+{
+    struct replay_result facts;
+    uint64_t epoch = 0, segment_bytes;
+    int res = durability_check(v);
+
+    if (res < 0) {
+        return res;
+    }
+    segment_bytes = v->identity.segment_bytes ? v->identity.segment_bytes :
+                    SEGMENT_BYTES_MIN;
+    res = take_over(v, segment_bytes, &epoch);
+    if (res < 0) {
+        return res;
+    }
+    res = replay(v, &facts);
+    if (res < 0) {
+        return res;
+    }
+    res = log_start(v, epoch, segment_bytes, &facts);
+    return res < 0 ? res : header_write(v);
+}
+
+static void volume_free(struct hlfs *v)
+{
+    struct list *node;
+
+    if (v->log) {
+        checkpoint_done(v);
+        removal_free(v);
+        log_free(v->log);
+    }
+    while (v->sync_queues.next && (node = list_pop(&v->sync_queues)) != NULL) {
+        struct hlfs_queue *q = list_entry(node, struct hlfs_queue, node);
+
+        store_lane_free(q->lane);
+        free(q);
+    }
+    layer_free(v->active);
+    layer_free(v->frozen);
+    layer_free(v->dropped);
+    usage_free(v->usage);
+    pagecache_free(v->cache);
+    store_lane_free(v->lane);
+    store_free(v->store);
+    if (v->fork_guard) {
+        (void)munmap(v->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
+    }
+    if (v->cond_made) {
+        (void)pthread_cond_destroy(&v->cond);
+    }
+    if (v->mutex_made) {
+        (void)pthread_mutex_destroy(&v->mutex);
+    }
+    options_done(&v->options);
+    free(v);
+}
+
+int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o,
+                   const struct identity *identity, struct hlfs **ret)
+{
+    struct hlfs *v = calloc(1, sizeof(*v));
+    struct replay_result facts;
+    int res;
+
+    if (!v) {
+        store_free(s);
+        return -ENOMEM;
+    }
+    v->store = s;
+    v->clock = s->clock;
+    v->identity = *identity;
+    v->read_only = flags & VOLUME_RDONLY;
+    v->manual = flags & VOLUME_MANUAL;
+    v->block_bytes = identity->block_bytes;
+    v->block_shift = (uint32_t)__builtin_ctz(v->block_bytes);
+    v->since_us = clock_wall_us(v->clock);
+    v->moved_next = 1;
+    list_init(&v->writers);
+    list_init(&v->copies);
+    list_init(&v->busy);
+    list_init(&v->queues);
+    list_init(&v->sync_queues);
+    list_init(&v->removals);
+    list_init(&v->removals_ready);
+    name_set(v);
+    res = options_copy(&v->options, o);
+    if (res == 0) {
+        res = parts_new(v);
+    }
+    if (res == 0) {
+        res = v->read_only ? replay(v, &facts) : open_for_writing(v);
+    }
+    if (res == 0) {
+        res = monitor_start(v);
+    }
+    if (res < 0) {
+        if (error_text()[0] == '\0') {
+            (void)error_set(res, "cannot open %s: %s", s->location, error_name(res));
+        }
+        volume_abandon(v);
+        return res;
+    }
+    *ret = v;
+    return 0;
+}
+
+int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
+                struct hlfs **ret)
+{
+    struct identity identity;
+    int res;
+
+    error_clear();
+    res = volume_identity(s, &identity);
+    if (res < 0) {
+        store_free(s);
+        return res;
+    }
+    if (!(flags & VOLUME_RDONLY) && (identity.features_ro & ~FEATURES_RO_KNOWN)) {
+        res = error_set(-ENOTSUP, "%s has features that this hlfs can only read; use a "
+                        "newer one, or open it read-only", s->location);
+        store_free(s);
+        return res;
+    }
+    return volume_open_as(s, flags, o, &identity, ret);
+}
+
+/* ---- Creation ------------------------------------------------------------- */
+
+int volume_resize_now(struct hlfs *v, uint64_t size)
+{
+    struct log_space space;
+    int res = log_reserve(v->log, LOG_SYSTEM, 0, sizeof(struct entry_resize_disk),
+                          &space);
+
+    if (res < 0) {
+        return res;
+    }
+    log_add_resize(v->log, &space, size);
+    log_commit(v->log, &space);
+    v->size = size;
+    v->pump = true;
+    return 0;
+}
+
+int volume_create(struct store *s, uint64_t size, unsigned flags,
+                  const struct hlfs_options *o)
+{
+    struct hlfs_options copy;
+    struct identity identity = { .version = FORMAT_VERSION };
+    uint8_t buf[IDENTITY_BYTES];
+    struct hlfs *v = NULL;
+    int res = options_copy(&copy, o);
+
+    error_clear();
+    if (res < 0) {
+        store_free(s);
+        return res;
+    }
+    identity.block_bytes = copy.block_bytes;
+    identity.segment_bytes = copy.segment_bytes;
+    options_done(&copy);
+    identity.created_us = clock_wall_us(s->clock);
+    while (getrandom(identity.uuid, UUID_BYTES, 0) != UUID_BYTES) {
+    }
+    identity_encode(&identity, buf);
+    res = volume_open_as(s, flags, o, &identity, &v);
+    if (res < 0) {
+        return res;
+    }
+    monitor_enter(v);
+    res = volume_resize_now(v, size);
+    monitor_leave(v);
+    if (res == 0) {
+        const struct request_args flush = { .kind = REQUEST_FLUSH };
+
+        res = volume_call(v, &flush);
+    }
+    /* The identity comes last: without it there is no volume yet. */
+    if (res == 0) {
+        res = store_put(v->store, "volume", buf, sizeof(buf));
+    }
+    if (res < 0) {
+        (void)error_set(res, "cannot create %s: %s", v->store->location,
+                        error_name(res));
+        volume_abandon(v);
+        return res;
+    }
+    return volume_close(v);
+}
+
+/* ---- Closing -------------------------------------------------------------- */
+
+static void wait_for_checkpoint(struct hlfs *v)
+{
+    bool running = true;
+
+    monitor_enter(v);
+    v->checkpoint.wanted = layer_entries(v->active) > 0 || v->checkpoint.wanted;
+    monitor_leave(v);
+    while (running) {
+        (void)volume_turn(v, 100000);
+        monitor_enter(v);
+        running = (v->checkpoint.wanted || v->checkpoint.state != CHECKPOINT_IDLE) &&
+                  !v->checkpoint.backoff && !v->fenced && log_error(v->log) == 0;
+        monitor_leave(v);
+    }
+}
+
+int volume_close(struct hlfs *v)
+{
+    const struct request_args flush = { .kind = REQUEST_FLUSH };
+    int res = 0;
+
+    if (!v) {
+        return 0;
+    }
+    error_clear();
+    if (monitor_forked(v)) {
+        return -ECHILD;     /* the parent's: its memory is a copy that goes with us */
+    }
+    if (!v->log) {
+        volume_free(v);
+        return 0;
+    }
+    res = volume_call(v, &flush);
+    if (res < 0) {
+        (void)error_set(res, "%s was not closed cleanly: %s; data up to the last "
+                        "completed flush is safe", v->store->location, error_name(res));
+    }
+    monitor_stop(v);
+    v->manual = true;       /* we drive from here on */
+    v->stopping = false;
+    if (res == 0) {
+        wait_for_checkpoint(v);
+        monitor_enter(v);
+        log_mark(v->log);
+        v->pump = true;
+        monitor_leave(v);
+    }
+    monitor_enter(v);
+    log_stop(v->log);
+    monitor_leave(v);
+    drain(v);
+    store_resign(v->store);
+    volume_free(v);
+    return res;
+}
+
+void volume_abandon(struct hlfs *v)
+{
+    monitor_stop(v);
+    v->manual = true;
+    v->stopping = false;
+    if (v->log) {
+        v->fenced = true;       /* no more work */
+        log_stop(v->log);
+        log_kill(v->log);
+        drain(v);
+    }
+    if (!v->read_only) {
+        store_resign(v->store);
+    }
+    volume_free(v);
+}

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reading a byte range: look up, read neighbouring blocks together, verify, deliver.
+ */
+#include "volume/private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+
+static void read_run(struct read_op *r);
+
+/* ---- Phases: VOL-3 -------------------------------------------------------- */
+
+unsigned read_phase_enter(struct hlfs *v)
+{
+    v->reads[v->read_phase]++;
+    return v->read_phase;
+}
+
+void read_phase_leave(struct hlfs *v, unsigned phase)
+{
+    assert(v->reads[phase] > 0);
+    if (--v->reads[phase] == 0 && v->removing_waits) {
+        monitor_wake(v);
+    }
+}
+
+/* ---- Blocks and bytes ----------------------------------------------------- */
+
+/* The part of block I of the chunk that the caller wants. */
+static void block_part(const struct read_op *r, uint32_t i, uint64_t *ret_from,
+                       uint64_t *ret_to)
+{
+    uint64_t start = (r->block + i) << r->v->block_shift;
+
+    *ret_from = MAX(start, r->offset + r->at);
+    *ret_to = MIN(start + r->v->block_bytes, r->offset + r->len);
+}
+
+static bool block_whole(const struct read_op *r, uint32_t i)
+{
+    uint64_t from, to;
+
+    block_part(r, i, &from, &to);
+    return to - from == r->v->block_bytes;
+}
+
+static uint8_t *block_target(const struct read_op *r, uint32_t i)
+{
+    uint64_t from, to;
+
+    block_part(r, i, &from, &to);
+    return r->buf + (from - r->offset);
+}
+
+/* Deliver the wanted part of block I from BYTES (NULL: zeros). */
+static void block_deliver(struct read_op *r, uint32_t i, const uint8_t *bytes)
+{
+    uint64_t from, to, start = (r->block + i) << r->v->block_shift;
+
+    block_part(r, i, &from, &to);
+    if (bytes) {
+        memcpy(r->buf + (from - r->offset), bytes + (from - start), to - from);
+    } else {
+        memset(r->buf + (from - r->offset), 0, to - from);
+    }
+}
+
+/* ---- Pieces --------------------------------------------------------------- */
+
+static uint8_t *piece_bytes(const struct read_piece *p)
+{
+    return p->bounce ? p->bounce : block_target(p->read, p->first);
+}
+
+/* Outside the monitor. */
+static int piece_check(struct store_op *op, int res)
+{
+    struct read_piece *p = container_of(op, struct read_piece, op);
+    struct read_op *r = p->read;
+    const uint8_t *bytes = piece_bytes(p);
+    uint32_t block_bytes = r->v->block_bytes;
+
+    if (res < 0) {
+        return res;
+    }
+    if ((size_t)res != op->len) {
+        return -EBADMSG;
+    }
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (crc32c(0, bytes + (size_t)i * block_bytes, block_bytes) !=
+            place_crc(r->places[p->first + i])) {
+            return -EBADMSG;
+        }
+    }
+    return res;
+}
+
+static void piece_complain(const struct read_piece *p, int res)
+{
+    struct read_op *r = p->read;
+    struct place place = r->places[p->first];
+
+    log_say(&r->v->options.log, LOG_ERROR,
+            "%s: cannot read %u blocks from block %" PRIu64 " on: segment %" PRIu64
+            ", offset %" PRIu64 ": %s", r->v->name, p->count, r->block + p->first,
+            place_file(place), place_offset(place),
+            res == -EBADMSG ? "the bytes do not fit their checksums" : error_name(res));
+}
+
+static void lane_submit(struct read_op *r, struct store_op *op)
+{
+    struct hlfs *v = r->v;
+
+    r->pending++;
+    ++*r->lane_ops;
+    v->kick |= r->lane == v->lane;
+    store_submit(r->lane, op);
+}
+
+static void lane_done(struct read_op *r)
+{
+    r->pending--;
+    --*r->lane_ops;
+}
+
+/* A buffer of the caller's may have been scribbled on meanwhile: once more, privately. */
+static bool piece_retry(struct read_piece *p)
+{
+    if (p->bounce ||
+        posix_memalign((void **)&p->bounce, STORE_BUF_ALIGN, p->op.len) != 0) {
+        p->bounce = NULL;
+        return false;
+    }
+    p->op.buf = p->bounce;
+    lane_submit(p->read, &p->op);
+    return true;
+}
+
+static void piece_done(struct store_op *op, int res)
+{
+    struct read_piece *p = container_of(op, struct read_piece, op);
+    struct read_op *r = p->read;
+
+    lane_done(r);
+    if (res == -EBADMSG && !p->bounce && piece_retry(p)) {
+        return;
+    }
+    if (res < 0) {
+        piece_complain(p, res);
+        r->v->counters.read_errors++;
+        r->error = res == -ENOENT ? (r->v->read_only ? -ESTALE : -EBADMSG) : res;
+    } else if (p->bounce) {
+        for (uint32_t i = 0; i < p->count; i++) {
+            block_deliver(r, p->first + i, p->bounce + (size_t)i * r->v->block_bytes);
+        }
+    }
+    free(TAKE_PTR(p->bounce));
+    if (r->pending == 0) {
+        read_run(r);
+    }
+}
+
+/* Does block I follow block I - 1 in the store, and may they go in one piece? */
+static bool piece_goes_on(const struct read_op *r, uint32_t i)
+{
+    struct place a = r->places[i - 1], b = r->places[i];
+
+    return place_file(a) == place_file(b) &&
+           place_offset(a) + r->v->block_bytes == place_offset(b) &&
+           block_whole(r, i - 1) == block_whole(r, i) && block_whole(r, i);
+}
+
+static int piece_submit(struct read_op *r, struct read_piece *p, uint32_t first,
+                        uint32_t count)
+{
+    size_t bytes = (size_t)count << r->v->block_shift;
+    struct place place = r->places[first];
+
+    *p = (struct read_piece){ .read = r, .first = first, .count = count };
+    if (!block_whole(r, first) &&
+        posix_memalign((void **)&p->bounce, STORE_BUF_ALIGN, bytes) != 0) {
+        p->bounce = NULL;
+        return -ENOMEM;
+    }
+    p->op = (struct store_op){
+        .what = STORE_PREAD,
+        .file = place_file(place),
+        .offset = place_offset(place),
+        .buf = piece_bytes(p),
+        .len = bytes,
+        .check = piece_check,
+        .done = piece_done,
+    };
+    r->v->counters.store_reads++;
+    r->v->counters.store_read_bytes += bytes;
+    lane_submit(r, &p->op);
+    return 0;
+}
+
+/* ---- A chunk -------------------------------------------------------------- */
+
+static void chunk_release(struct read_op *r)
+{
+    if (r->pieces != &r->one) {
+        free(r->pieces);
+    }
+    if (r->places != r->small) {
+        free(r->places);
+    }
+    r->pieces = NULL;
+    r->places = NULL;
+}
+
+/* Serve what memory has; mark it in *LEFT, one byte a block: 1 must be read. */
+static uint32_t chunk_memory(struct read_op *r, uint8_t *left)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < r->blocks; i++) {
+        struct place p = r->places[i];
+        uint8_t *bytes = NULL;
+        le32_t *crc;
+
+        left[i] = 0;
+        if (!place_is_hole(p)) {
+            bytes = r->v->log ? log_memory(r->v->log, p, &crc) : NULL;
+            if (!bytes) {
+                left[i] = 1;
+                n++;
+                continue;
+            }
+        }
+        block_deliver(r, i, bytes);
+    }
+    return n;
+}
+
+static int chunk_places_valid(const struct read_op *r)
+{
+    for (uint32_t i = 0; i < r->blocks; i++) {
+        if (!place_is_hole(r->places[i]) &&
+            !place_valid(r->places[i], r->v->block_bytes)) {
+            return -EBADMSG;
+        }
+    }
+    return 0;
+}
+
+/* Submit reads for what is left. */
+static int chunk_submit(struct read_op *r, const uint8_t *left, uint32_t n)
+{
+    uint32_t used = 0;
+
+    r->pieces = n == 1 ? &r->one : calloc(n, sizeof(*r->pieces));
+    if (!r->pieces) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0, count; i < r->blocks; i += count) {
+        int res;
+
+        count = 1;
+        if (!left[i]) {
+            continue;
+        }
+        while (i + count < r->blocks && left[i + count] && piece_goes_on(r, i + count)) {
+            count++;
+        }
+        res = piece_submit(r, &r->pieces[used++], i, count);
+        if (res < 0) {
+            return res;
+        }
+    }
+    return 0;
+}
+
+static void page_done(struct store_op *op, int res)
+{
+    struct read_op *r = container_of(op, struct read_op, page_op);
+    struct hlfs *v = r->v;
+
+    lane_done(r);
+    if (res >= 0) {
+        struct page *p = pagecache_add(v->cache, r->missing.place, r->page);
+
+        if (p) {
+            pagecache_put(v->cache, p);
+        } else {
+            r->error = -ENOMEM;
+        }
+    } else {
+        log_say(&v->options.log, LOG_ERROR,
+                "%s: cannot read the map page at segment %" PRIu64 ", offset %" PRIu64
+                ": %s", v->name, place_file(r->missing.place),
+                place_offset(r->missing.place), error_name(res));
+        v->counters.read_errors++;
+        r->error = res == -ENOENT ? (v->read_only ? -ESTALE : -EBADMSG) : res;
+    }
+    read_run(r);
+}
+
+static int page_check_op(struct store_op *op, int res)
+{
+    struct read_op *r = container_of(op, struct read_op, page_op);
+
+    return page_load_check(op, res, &r->missing, r->page);
+}
+
+/* A page of the tree that is not durable yet is still in the log's memory. */
+static bool page_from_memory(struct read_op *r)
+{
+    le32_t *crc;
+    uint8_t *bytes = r->v->log ? log_memory(r->v->log, r->missing.place, &crc) : NULL;
+    struct page *p = bytes ? pagecache_add(r->v->cache, r->missing.place, bytes) : NULL;
+
+    if (!p) {
+        return false;
+    }
+    pagecache_put(r->v->cache, p);
+    return true;
+}
+
+static int page_load(struct read_op *r)
+{
+    if (page_from_memory(r)) {
+        return 0;
+    }
+    if (!r->page && posix_memalign((void **)&r->page, STORE_BUF_ALIGN, PAGE_BYTES) != 0) {
+        r->page = NULL;
+        return -ENOMEM;
+    }
+    r->v->counters.page_loads++;
+    r->page_op = (struct store_op){
+        .what = STORE_PREAD,
+        .file = place_file(r->missing.place),
+        .offset = place_offset(r->missing.place),
+        .buf = r->page,
+        .len = PAGE_BYTES,
+        .check = page_check_op,
+        .done = page_done,
+    };
+    lane_submit(r, &r->page_op);
+    return 0;
+}
+
+/* Look the next chunk up: 1 ready, 0 a page is on its way, or an error. */
+static int chunk_lookup(struct read_op *r)
+{
+    struct hlfs *v = r->v;
+    uint64_t at = r->offset + r->at, end = r->offset + r->len;
+    uint64_t last = (end - 1) >> v->block_shift;
+    int res;
+
+    r->block = at >> v->block_shift;
+    r->blocks = (uint32_t)MIN(last - r->block + 1, (uint64_t)LOOKUP_MAX);
+    if (!r->places) {
+        r->places = r->blocks <= ARRAY_SIZE(r->small) ? r->small :
+                    malloc(r->blocks * sizeof(*r->places));
+        if (!r->places) {
+            return -ENOMEM;
+        }
+    }
+    while ((res = map_lookup(v, r->block, r->blocks, r->places, &r->missing)) ==
+           -EAGAIN) {
+        res = page_load(r);
+        if (res < 0 || r->pending > 0) {
+            return res;
+        }
+    }
+    if (res == 0) {
+        res = chunk_places_valid(r);
+    }
+    return res < 0 ? res : 1;
+}
+
+static int chunk_start(struct read_op *r)
+{
+    uint8_t left[LOOKUP_MAX];
+    uint32_t n;
+    int res = chunk_lookup(r);
+
+    if (res != 1) {
+        return res;
+    }
+    n = chunk_memory(r, left);
+    if (n > 0) {
+        res = chunk_submit(r, left, n);
+    }
+    return res;
+}
+
+static void read_end(struct read_op *r)
+{
+    chunk_release(r);
+    free(TAKE_PTR(r->page));
+    read_phase_leave(r->v, r->phase);
+    r->done(r, r->error);
+}
+
+/*
+ * Go on until something is pending or all is done.  The chunk under way, if there is
+ * one, has all its pieces: it is behind us.
+ */
+static void read_run(struct read_op *r)
+{
+    if (r->running) {
+        return;
+    }
+    r->running = true;
+    while (r->pending == 0) {
+        int res;
+
+        if (r->pieces || r->error) {
+            chunk_release(r);
+            r->at = MIN(((r->block + r->blocks) << r->v->block_shift) - r->offset, r->len);
+        }
+        if (r->error || r->at >= r->len) {
+            read_end(r);
+            return;
+        }
+        res = chunk_start(r);
+        if (res < 0) {
+            r->error = res;
+        } else if (res == 1 && r->pending == 0 && !r->pieces) {
+            r->at = MIN(((r->block + r->blocks) << r->v->block_shift) - r->offset, r->len);
+            chunk_release(r);
+        }
+    }
+    r->running = false;
+}
+
+void read_begin(struct read_op *r)
+{
+    r->at = 0;
+    r->error = 0;
+    r->running = false;
+    r->pieces = NULL;
+    r->places = NULL;
+    r->page = NULL;
+    r->pending = 0;
+    r->phase = read_phase_enter(r->v);
+    read_run(r);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Block status: is there data at an offset, and how far does that go? */
+#include "volume/private.h"
+
+#include <errno.h>
+
+#define STATUS_BLOCKS_MAX 4096u     /* of data, looked at in one call */
+
+static void status_read(struct read_op *read, int res);
+
+/*
+ * A page is missing: read the block at which it is needed, which loads it.  (The bytes
+ * go nowhere; a status of cold map is rare enough.)
+ */
+static int status_load(struct request *r, uint64_t block)
+{
+    struct hlfs *v = r->queue->v;
+
+    if (posix_memalign((void **)&r->edges, STORE_BUF_ALIGN, v->block_bytes) != 0) {
+        r->edges = NULL;
+        r->result = -ENOMEM;
+        return 1;
+    }
+    r->read = (struct read_op){
+        .v = v,
+        .lane = r->queue->lane,
+        .lane_ops = &r->queue->lane_ops,
+        .buf = r->edges,
+        .offset = block << v->block_shift,
+        .len = v->block_bytes,
+        .done = status_read,
+        .started = true,
+    };
+    read_begin(&r->read);
+    return 0;
+}
+
+static void status_read(struct read_op *read, int res)
+{
+    struct request *r = container_of(read, struct request, read);
+
+    read->started = false;
+    free(TAKE_PTR(r->edges));
+    if (res < 0) {
+        request_finish(r, res);
+        return;
+    }
+    request_continue(r);
+}
+
+static void status_set(struct request *r, enum hlfs_status status, uint64_t end_block)
+{
+    struct hlfs *v = r->queue->v;
+    uint64_t end = end_block > v->size >> v->block_shift ? v->size :
+                   end_block << v->block_shift;
+
+    *r->args.ret_status = status;
+    *r->args.ret_len = MIN(end, r->args.offset + r->args.len) - r->args.offset;
+    r->result = 0;
+}
+
+/* How far does data go from BLOCK on?  What is not in memory ends it. */
+static uint64_t data_end(struct hlfs *v, uint64_t block, uint64_t end)
+{
+    struct place places[64];
+    struct tree_missing missing;
+
+    while (block < end) {
+        uint32_t n = (uint32_t)MIN(end - block, ARRAY_SIZE(places));
+
+        if (map_lookup(v, block, n, places, &missing) < 0) {
+            return block;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            if (place_is_hole(places[i])) {
+                return block + i;
+            }
+        }
+        block += n;
+    }
+    return end;
+}
+
+/* 1 finished (r->result), 0 pending. */
+int status_step(struct request *r)
+{
+    struct hlfs *v = r->queue->v;
+    uint64_t block = r->args.offset >> v->block_shift;
+    uint64_t last = (r->args.offset + r->args.len - 1) >> v->block_shift;
+    struct tree_missing missing;
+    struct place place;
+    uint64_t next;
+    int res = map_lookup(v, block, 1, &place, &missing);
+
+    if (res == 0 && !place_is_hole(place)) {
+        status_set(r, HLFS_STATUS_DATA,
+                   data_end(v, block + 1, MIN(last + 1, block + STATUS_BLOCKS_MAX)));
+        return 1;
+    }
+    if (res == 0) {
+        res = map_next_data(v, block + 1, &next, &missing);
+        if (res == 0) {
+            status_set(r, HLFS_STATUS_HOLE, MIN(next, last + 1));
+            return 1;
+        }
+        if (res == -EAGAIN) {
+            /* Not known without a page: what is known is one block at least. */
+            status_set(r, HLFS_STATUS_HOLE, block + 1);
+            return 1;
+        }
+    }
+    if (res == -EAGAIN) {
+        return status_load(r, block);
+    }
+    r->result = res;
+    return 1;
+}
