@@ -25,6 +25,7 @@
  */
 #define NODE_KEYS 64u
 #define NODE_GROUP 8u           /* keys in a cache line */
+#define CACHE_LINE_BYTES 64u
 #define NODE_MERGE_MAX 48u      /* less than NODE_KEYS, or a node would merge and split */
 #define LAYER_LEVELS_MAX 16u    /* 24^16 entries: out of reach */
 #define KEY_NONE UINT64_MAX
@@ -239,8 +240,8 @@ size_t layer_bytes(const struct layer *l)
 
 /* ---- Paths ---------------------------------------------------------------- */
 
-/* The last entry with key <= KEY.  The layer has a root. */
-static inline void layer_find(const struct layer *l, uint64_t key, struct path *p)
+/* The leaf where KEY is, or would be.  The layer has a root. */
+static inline void layer_find_leaf(const struct layer *l, uint64_t key, struct path *p)
 {
     struct node *n = l->root;
 
@@ -252,7 +253,13 @@ static inline void layer_find(const struct layer *l, uint64_t key, struct path *
         n = n->children[p->slot[level]];
     }
     p->node[0] = n;
-    p->slot[0] = (int)node_search(n, key) - 1;
+}
+
+/* The last entry with key <= KEY.  The layer has a root. */
+static inline void layer_find(const struct layer *l, uint64_t key, struct path *p)
+{
+    layer_find_leaf(l, key, p);
+    p->slot[0] = (int)node_search(p->node[0], key) - 1;
 }
 
 /* To the next entry; false: there is none, and P is used up. */
@@ -637,6 +644,21 @@ int layer_punch(struct layer *l, uint64_t block, uint64_t count, unsigned max,
 }
 
 /* ---- Look-up -------------------------------------------------------------- */
+
+void layer_prefetch(const struct layer *l, uint64_t block)
+{
+    struct path p;
+    const char *leaf;
+
+    if (!l->root) {
+        return;
+    }
+    layer_find_leaf(l, block, &p);
+    leaf = (const char *)p.node[0];
+    for (size_t at = 0; at < sizeof(struct node); at += CACHE_LINE_BYTES) {
+        __builtin_prefetch(leaf + at, 1);
+    }
+}
 
 bool layer_next(const struct layer *l, uint64_t block, struct extent *ret)
 {

@@ -39,6 +39,13 @@ void layer_free(struct layer *l);       /* at once; NULL is fine */
 int layer_set(struct layer *l, uint64_t block, struct place place);
 
 /*
+ * A hint: BLOCK will be set soon.  What layer_set() needs comes into the CPU's cache
+ * meanwhile; in a large layer that is most of its time.  Call it before the copy of
+ * the data, say.
+ */
+void layer_prefetch(const struct layer *l, uint64_t block);
+
+/*
  * [BLOCK, BLOCK + COUNT) is now a hole.  Removes at most MAX entries (1 or more), and
  * joins holes at both ends: *RET_DONE (1 to COUNT) says how far it came; call again
  * with the rest.  -ENOMEM: nothing changed in this call.

@@ -339,6 +339,7 @@ int queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
         n = take_finished(q, ret, max);
         unfinished = q->unfinished;
         monitor_leave(v);
+        store_kick(q->lane);        /* what a completion led to */
         if (n > 0 || unfinished == 0 || timeout_ms == 0) {
             return (int)n;
         }

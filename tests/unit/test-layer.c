@@ -81,6 +81,7 @@ static void model_free(struct model *m)
 static void model_set(struct model *m, uint32_t block)
 {
     m->state[block] = ++m->next_data;
+    layer_prefetch(m->layer, block);
     assert_int_equal(layer_set(m->layer, block, data_place(m->next_data)), 0);
 }
 
