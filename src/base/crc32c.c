@@ -34,7 +34,8 @@ uint32_t crc32c_copy(void *dst, const void *src, size_t len)
     for (size_t done = 0; done < len; done += COPY_STRETCH) {
         size_t n = MIN(len - done, (size_t)COPY_STRETCH);
 
-        memcpy((char *)dst + done, (const char *)src + done, n);
+        /* Not memcpy: gcc makes a `rep movs` of a bounded one, at half the speed. */
+        memmove((char *)dst + done, (const char *)src + done, n);
         /* The sum must be read from DST: SRC may have changed since. */
         __asm__ volatile("" : : "r"(dst) : "memory");
         crc = crc32c(crc, (const char *)dst + done, n);

@@ -455,8 +455,14 @@ static void set_limits(struct hlfs *v)
 
 static int parts_new(struct hlfs *v)
 {
-    int res = pthread_mutex_init(&v->mutex, NULL);
+    pthread_mutexattr_t attr;
+    int res;
 
+    /* Turns are shorter than a change of thread: spin a little before sleeping. */
+    (void)pthread_mutexattr_init(&attr);
+    (void)pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+    res = pthread_mutex_init(&v->mutex, &attr);
+    (void)pthread_mutexattr_destroy(&attr);
     if (res != 0) {
         return -res;
     }
