@@ -50,6 +50,10 @@ static const struct {
     [OPTION_COUNT] = { "count", "N", false, "requests to make, instead of --time" },
     [OPTION_VERIFY] = { "verify", NULL, false,
                         "after writing, read everything back and compare" },
+    [OPTION_SEED] = { "seed", "N", false,
+                      "write what N says, each place once; read: compare with that" },
+    [OPTION_WARM_POOL] = { "warm-pool", NULL, false,
+                           "first wait until the spare files are laid out" },
 };
 
 #define CODE_FIRST 256          /* getopt's codes of long options, above characters */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "load.h"
@@ -15,6 +16,9 @@
 #define REQUEST_BYTES_MAX (UINT64_C(32) << 20)
 #define BUFFER_BYTES_MAX (UINT64_C(1) << 30)    /* of all unfinished requests */
 #define HOLE_PROBES 64
+#define POOL_SEGMENTS 8                         /* the most that the library keeps */
+#define POOL_POLL_MS 100
+#define POOL_PATIENCE 30                        /* polls without a new file: it is full */
 
 /* ---- What is asked for ---------------------------------------------------- */
 
@@ -52,7 +56,7 @@ static int number_parse(const struct arguments *a, enum option_index index,
 
 static int numbers_parse(const struct arguments *a, struct load *load)
 {
-    uint64_t size = 4096, depth = 1, threads = 1;
+    uint64_t size = 4096, depth = 1, threads = 1, seed = 0;
     int status = number_parse(a, OPTION_SIZE, "--size", 512, REQUEST_BYTES_MAX, &size);
 
     if (status == EXIT_OK) {
@@ -73,6 +77,9 @@ static int numbers_parse(const struct arguments *a, struct load *load)
         status = number_parse(a, OPTION_RANGE, "--range", 512, HLFS_SIZE_MAX,
                               &load->range_bytes);
     }
+    if (status == EXIT_OK) {
+        status = number_parse(a, OPTION_SEED, "--seed", 0, UINT32_MAX, &seed);
+    }
     if (status != EXIT_OK) {
         return status;
     }
@@ -87,6 +94,8 @@ static int numbers_parse(const struct arguments *a, struct load *load)
     load->request_bytes = (uint32_t)size;
     load->depth = (unsigned)depth;
     load->threads = (unsigned)threads;
+    load->seeded = a->value[OPTION_SEED] != NULL;
+    load->seed = (uint32_t)seed;
     return EXIT_OK;
 }
 
@@ -111,6 +120,11 @@ static int load_parse(const struct arguments *a, struct load *load)
     if (status == EXIT_OK && load->verify && load->io != LOAD_WRITE) {
         status = fail_usage("--verify goes with --io write: it reads back what was "
                             "written");
+    }
+    if (status == EXIT_OK && load->seeded &&
+        (load->verify || load->io == LOAD_RW || load->count == 0 || seconds)) {
+        status = fail_usage("--seed goes with --count and with --io write or --io read, "
+                            "which compares; not with --time or --verify");
     }
     if (status == EXIT_OK && load->flush_every > 0 && load->io == LOAD_READ) {
         status = fail_usage("--flush-every means nothing where nothing is written");
@@ -140,7 +154,34 @@ static int range_fit(struct load *load)
         return fail("the range is too small to verify: each thread needs room for more "
                     "requests than its depth");
     }
+    if (load->seeded && (load->count > requests || (!load->random && load->threads > 1))) {
+        return fail("with --seed the range has room for %" PRIu64 " requests, and "
+                    "sequential ones come from one thread", requests);
+    }
     return EXIT_OK;
+}
+
+/* Wait until the library, which sees an idle volume, has laid out its spare files. */
+static int pool_warm(struct hlfs *v)
+{
+    const struct timespec poll = { .tv_nsec = POOL_POLL_MS * 1000000L };
+    uint64_t pool_bytes = 0;
+    struct hlfs_info info = { 0 };
+    int r = hlfs_flush(v);      /* a volume that was asked nothing yet prepares nothing */
+
+    for (unsigned polls = 0; r == 0 && polls < POOL_PATIENCE; polls++) {
+        r = hlfs_get_info(v, &info, sizeof(info));
+        if (info.pool_bytes >= POOL_SEGMENTS * info.segment_bytes) {
+            break;
+        }
+        if (info.pool_bytes > pool_bytes) {
+            polls = 0;
+        }
+        pool_bytes = info.pool_bytes;
+        (void)nanosleep(&poll, NULL);
+    }
+    return r < 0 ? fail("bench: the spare files cannot be laid out: %s", strerror(-r))
+                 : EXIT_OK;
 }
 
 /* Reading what was never written costs next to nothing, and shows next to nothing. */
@@ -217,6 +258,7 @@ struct report {
     const char *io, *pattern;
     const struct load *load;
     const struct load_result *result;
+    double open_us;
     double seconds;
     double iops;
     double cpu_us_per_io;
@@ -261,6 +303,7 @@ static void report_json(const struct report *p)
     json_add_uint(o, "threads", p->load->threads);
     json_add_uint(o, "flush_every", p->load->flush_every);
     json_add_uint(o, "range_bytes", p->load->range_bytes);
+    json_add_double(o, "open_us", p->open_us);
     json_add_uint(o, "requests", r->requests);
     json_add_uint(o, "writes", r->writes);
     json_add_double(o, "elapsed_s", p->seconds);
@@ -297,6 +340,7 @@ static void report_print(const struct report *p)
     printf("%s, %s, %s, depth %u, %u thread%s, in %s\n", p->io, p->pattern,
            size_format(p->load->request_bytes).text, p->load->depth, p->load->threads,
            p->load->threads == 1 ? "" : "s", size_format(p->load->range_bytes).text);
+    printf("%-10s%.2f ms\n", "open", p->open_us / 1000);
     printf("%-10s%" PRIu64 " in %.2f s, %.2f s of it for the final flush\n", "requests",
            r->requests, p->seconds, (double)r->final_flush_ns / 1e9);
     printf("%-10s%.0f IOPS, %s/s\n", "rate", p->iops,
@@ -334,7 +378,18 @@ static int verify_status(const char *location, const struct load_result *r)
 
 /* ---- The command ---------------------------------------------------------- */
 
-static int bench_measure(const struct arguments *a, struct load *load)
+static int load_fail(const char *location, const struct load *load,
+                     const struct load_result *result, int error)
+{
+    if (error == -EILSEQ && load->seeded) {
+        return fail("bench: %s at byte %" PRIu64 " does not hold what --seed %" PRIu32
+                    " wrote there", location, result->error_offset, load->seed);
+    }
+    return fail("bench: a request to %s at byte %" PRIu64 " failed: %s", location,
+                result->error_offset, strerror(-error));
+}
+
+static int bench_measure(const struct arguments *a, struct load *load, double open_us)
 {
     struct load_result *result = calloc(1, sizeof(*result));
     struct usage_span span;
@@ -344,18 +399,21 @@ static int bench_measure(const struct arguments *a, struct load *load)
         .pattern = load->random ? "rand" : "seq",
         .load = load,
         .result = result,
+        .open_us = open_us,
     };
     int status = result ? range_fit(load) : fail("out of memory");
     int r;
 
-    if (status == EXIT_OK && load->io != LOAD_WRITE) {
+    if (status == EXIT_OK && a->value[OPTION_WARM_POOL]) {
+        status = pool_warm(load->volume);
+    }
+    if (status == EXIT_OK && load->io != LOAD_WRITE && !load->seeded) {
         holes_warn(load);
     }
     if (status == EXIT_OK) {
         r = load_run(load, usage_mark, &span, result);
         if (r < 0) {
-            status = fail("bench: a request to %s at byte %" PRIu64 " failed: %s",
-                          a->operands[0], result->error_offset, strerror(-r));
+            status = load_fail(a->operands[0], load, result, r);
         }
     }
     if (status == EXIT_OK) {
@@ -369,6 +427,7 @@ static int bench_measure(const struct arguments *a, struct load *load)
 
 int bench_run(const struct arguments *a)
 {
+    struct timespec begin, end;
     struct load load = { 0 };
     int status = load_parse(a, &load);
     int r;
@@ -376,13 +435,16 @@ int bench_run(const struct arguments *a)
     if (status != EXIT_OK) {
         return status;
     }
+    (void)clock_gettime(CLOCK_MONOTONIC, &begin);
     /* To measure reads changes nothing. */
     status = volume_open(a, a->operands[0], load.io == LOAD_READ ? HLFS_RDONLY : 0,
                          &load.volume);
     if (status != EXIT_OK) {
         return status;
     }
-    status = bench_measure(a, &load);
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    status = bench_measure(a, &load, (double)(end.tv_sec - begin.tv_sec) * 1e6 +
+                                     (double)(end.tv_nsec - begin.tv_nsec) / 1e3);
     r = hlfs_close(load.volume);
     if (r < 0 && status == EXIT_OK) {
         status = fail_library(r, a->operands[0]);

@@ -52,6 +52,8 @@ enum option_index {
     OPTION_TIME,
     OPTION_COUNT,
     OPTION_VERIFY,
+    OPTION_SEED,
+    OPTION_WARM_POOL,
     OPTIONS,                        /* how many there are */
 };
 

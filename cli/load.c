@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "seeded.h"
+
 #define STEP_NS UINT64_C(1000000000)    /* between two lines of progress */
 
 enum slot_state { SLOT_IDLE, SLOT_READ, SLOT_WRITE, SLOT_FLUSH };
@@ -48,6 +50,7 @@ struct worker {
     uint64_t first;             /* its part of the range, in requests */
     uint64_t part;
     uint64_t next;              /* in the part, for sequential ones */
+    uint64_t seeded_next;       /* place in the seed's order, for random ones */
     uint64_t left;              /* requests still to start */
     uint64_t unflushed;         /* writes since the last flush */
 
@@ -106,7 +109,10 @@ static uint64_t worker_offset(struct worker *w)
     const struct load *load = w->run->load;
     uint64_t index, offset;
 
-    if (load->random) {
+    if (load->random && load->seeded) {
+        index = seeded_order(load->seed, w->seeded_next, w->part);
+        w->seeded_next += load->threads;
+    } else if (load->random) {
         index = (uint64_t)(((unsigned __int128)worker_random(w) * w->part) >> 64);
     } else {
         index = w->next;
@@ -157,6 +163,18 @@ static const void *slot_payload(struct worker *w, struct slot *s)
     return payload_make(&w->run->payload, s->number, s->turn++, s->offset, &w->counter);
 }
 
+/* A read was answered with RESULT: does it hold what the seed says? */
+static int slot_compare(const struct worker *w, const struct slot *s, int result)
+{
+    const struct load *load = w->run->load;
+
+    if (result < 0 || s->state != SLOT_READ || !load->seeded ||
+        seeded_is_right(load->seed, s->offset, s->read_buf, load->request_bytes)) {
+        return result;
+    }
+    return -EILSEQ;
+}
+
 /* A write was answered: must a flush follow? */
 static bool worker_flush_is_due(struct worker *w)
 {
@@ -189,6 +207,7 @@ static uint64_t sync_step(struct worker *w, struct slot *s, uint64_t now)
     slot_prepare(w, s, now);
     if (s->state == SLOT_READ) {
         r = hlfs_pread(load->volume, s->read_buf, load->request_bytes, s->offset);
+        r = slot_compare(w, s, r);
     } else {
         r = hlfs_pwrite(load->volume, slot_payload(w, s), load->request_bytes, s->offset,
                         0);
@@ -237,6 +256,7 @@ static struct slot *idle_pop(struct worker *w)
 /* SLOT's request was answered with RESULT; a flush may follow in the same slot. */
 static void slot_answered(struct worker *w, struct slot *s, int result, uint64_t now)
 {
+    result = slot_compare(w, s, result);
     if (result == 0 && s->state == SLOT_WRITE && worker_flush_is_due(w)) {
         s->state = SLOT_FLUSH;
         s->flush_start_ns = now;
@@ -352,6 +372,7 @@ static int worker_init(struct run *run, unsigned index)
 
     w->run = run;
     w->counter = (uint64_t)index << 48;
+    w->seeded_next = index;
     w->first = own_part ? all / load->threads * index : 0;
     w->part = own_part ? all / load->threads : all;
     w->left = UINT64_MAX;
@@ -397,6 +418,8 @@ static int run_init(struct run *run, const struct load *load)
     if (load->io != LOAD_READ) {
         r = payload_init(&run->payload, load->request_bytes, slots, load->range_bytes,
                          load->verify);
+        run->payload.seeded = load->seeded;
+        run->payload.seed = load->seed;
     }
     if (r == 0 && load->io != LOAD_WRITE) {
         run->read_bytes = (uint64_t)slots * load->request_bytes;

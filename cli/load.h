@@ -26,7 +26,9 @@ struct load {                   /* immutable while it runs */
     enum load_io io;
     bool random;
     bool verify;
+    bool seeded;                /* order and data follow from SEED; COUNT is not 0 */
     bool progress;              /* a line on stderr each second */
+    uint32_t seed;
     uint32_t request_bytes;
     unsigned depth;             /* of each thread */
     unsigned threads;
@@ -53,8 +55,9 @@ struct load_result {
 typedef void (*load_mark_fn)(void *opaque, bool end);
 
 /*
- * Run LOAD.  0, or the -errno of the request that failed (RET->error_offset).  A
- * failed verification is a success here: see RET->verified_blocks.
+ * Run LOAD.  0, or the -errno of the request that failed (RET->error_offset); -EILSEQ:
+ * a seeded read found something else than was written.  A failed verification is a
+ * success here: see RET->verified_blocks.
  */
 int load_run(const struct load *load, load_mark_fn mark, void *opaque,
              struct load_result *ret);

@@ -34,7 +34,8 @@ static const struct command commands[] = {
     { "bench", "LOC", 1, 1,
       BIT(OPTION_IO) | BIT(OPTION_PATTERN) | BIT(OPTION_SIZE) | BIT(OPTION_DEPTH) |
       BIT(OPTION_FLUSH_EVERY) | BIT(OPTION_THREADS) | BIT(OPTION_RANGE) |
-      BIT(OPTION_TIME) | BIT(OPTION_COUNT) | BIT(OPTION_VERIFY) | BIT(OPTION_JSON),
+      BIT(OPTION_TIME) | BIT(OPTION_COUNT) | BIT(OPTION_VERIFY) | BIT(OPTION_SEED) |
+      BIT(OPTION_WARM_POOL) | BIT(OPTION_JSON),
       "Measure a volume; writing overwrites its data",
       "Data is incompressible and differs in every block.  The time ends with a final\n"
       "flush.  At depth 1 the synchronous calls are used, else a queue per thread.  A\n"
@@ -43,7 +44,10 @@ static const struct command commands[] = {
       "rss_bytes is the highest since the process began and has buffer_bytes, bench's\n"
       "own buffers, in it.\n"
       "With --verify each thread writes in a part of its own, and bench needs 4 bytes\n"
-      "for each block of the range.\n", bench_run },
+      "for each block of the range.  With --seed N order and data follow from N: where\n"
+      "--io write --seed N --count C has written, --io read --seed N --count C compares,\n"
+      "at any time and with no memory; range, request size and pattern are the same.\n",
+      bench_run },
     { "check", "LOC", 1, 1, BIT(OPTION_DATA) | BIT(OPTION_JSON),
       "Look for every inconsistency of a volume; changes nothing",
       "Exit status 1 if something is lost.\n", check_run },

@@ -2,11 +2,12 @@
 #include "payload.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+
+#include "seeded.h"
 
 /* Chosen somewhat arbitrarily: far more than a compressor's window, and small beside
  * the memory of the volume that bench reports. */
@@ -93,6 +94,10 @@ const void *payload_make(struct payload *p, unsigned slot, uint64_t turn,
 {
     uint64_t start = ((uint64_t)slot * p->windows + turn % p->windows) * p->request_bytes;
 
+    if (p->seeded) {
+        seeded_fill(p->seed, offset, p->pool + start, p->request_bytes);
+        return p->pool + start;
+    }
     for (uint64_t i = 0; i < p->request_bytes; i += p->block_bytes) {
         struct stamp stamp = { .block = (offset + i) / p->block_bytes };
 

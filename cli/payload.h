@@ -10,11 +10,14 @@
  * For --verify the counter is the block's generation and its place in the pool, and
  * a table, 4 bytes a block, has the last generation of each.
  *
+ * Seeded, all of a block follows from the seed and its place instead (seeded.h).
+ *
  * Threads: slots are independent of each other, and so are blocks.
  */
 #ifndef HLFS_CLI_PAYLOAD_H
 #define HLFS_CLI_PAYLOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "hlfs.h"
@@ -25,6 +28,8 @@ struct payload {
     uint32_t request_bytes;
     uint32_t block_bytes;
     uint32_t windows;           /* of each slot */
+    bool seeded;                /* set after payload_init(), with the seed */
+    uint64_t seed;
     uint32_t *generation;       /* owned; mapped; NULL without --verify */
     uint64_t generation_bytes;
 };

@@ -249,8 +249,8 @@ struct hlfs_completion {
 /*
  * Take up to MAX finished requests; waits for the first one up to TIMEOUT_MS
  * milliseconds (0: not at all, negative: for ever).  Returns how many (0: none in
- * time, or nothing is unfinished), or a negative errno.  Requests submitted since the last call reach the
- * store at the latest now or by hlfs_queue_kick().
+ * time, or nothing is unfinished), or a negative errno.  Requests submitted since the
+ * last call reach the store at the latest now or by hlfs_queue_kick().
  */
 HLFS_PUBLIC int hlfs_queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret,
                                 unsigned max, int timeout_ms);

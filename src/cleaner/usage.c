@@ -386,6 +386,17 @@ uint64_t usage_live_bytes(const struct usage *u)
     return u->live;
 }
 
+uint64_t usage_future_bytes(const struct usage *u)
+{
+    const struct usage_segment *s;
+    uint64_t live = u->live;
+
+    list_for_each(s, &u->changed, node) {
+        live += (uint64_t)s->delta;
+    }
+    return live;
+}
+
 uint64_t usage_segment_bytes(const struct usage *u)
 {
     return u->size;

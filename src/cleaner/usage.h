@@ -67,6 +67,7 @@ uint64_t usage_take_doomed(struct usage *u, uint64_t seq);
 bool usage_has_doomed(const struct usage *u);
 
 uint64_t usage_live_bytes(const struct usage *u);       /* of all, as committed */
+uint64_t usage_future_bytes(const struct usage *u);     /* with the one under way */
 uint64_t usage_segment_bytes(const struct usage *u);    /* sizes of all */
 size_t usage_segments(const struct usage *u);
 uint64_t usage_get(const struct usage *u, uint64_t file);

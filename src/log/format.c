@@ -342,6 +342,7 @@ size_t entry_put_checkpoint(void *buf, const struct checkpoint *c,
         .moved_next = to_le64(c->moved_next),
         .override_count = to_le32(c->override_count),
         .override_crc = to_le32(c->override_crc),
+        .tree_pages = to_le64(c->tree_pages),
     };
 
     for (int i = 0; i < CHECKPOINT_ROOTS; i++) {
@@ -492,6 +493,7 @@ int checkpoint_decode(const struct entry *e, struct checkpoint *ret)
         .moved_next = le64(d->moved_next),
         .override_count = le32(d->override_count),
         .override_crc = le32(d->override_crc),
+        .tree_pages = le64(d->tree_pages),
     };
     for (int i = 0; i < CHECKPOINT_ROOTS; i++) {
         struct root_ref *r = &ret->roots[i];

@@ -276,7 +276,8 @@ struct entry_checkpoint_disk {
     le32_t override_count;  /* 48-51  usage overrides in the payload, 16 bytes each */
     le32_t override_crc;    /* 52-55 */
     struct root_disk roots[CHECKPOINT_ROOTS];   /* 56-199 */
-    uint8_t zero[56];       /* 200-255 */
+    le64_t tree_pages;      /* 200-207 of the map and usage trees together */
+    uint8_t zero[48];       /* 208-255 */
 };
 static_assert(sizeof(struct entry_checkpoint_disk) == 256, "format.md 4.3");
 
@@ -299,6 +300,7 @@ struct checkpoint {
     uint64_t moved_next;
     uint32_t override_count;
     uint32_t override_crc;
+    uint64_t tree_pages;
     struct root_ref roots[CHECKPOINT_ROOTS];
 };
 

@@ -140,7 +140,7 @@ uint64_t log_next_seq(const struct log *l)
     return l->next_seq;
 }
 
-uint64_t log_open_file(const struct log *l)
+static uint64_t next_file(const struct log *l)
 {
     if (l->open) {
         return l->open->segment->file;
@@ -149,6 +149,20 @@ uint64_t log_open_file(const struct log *l)
         return l->active->file;
     }
     return l->standby ? l->standby->file : l->created_file;
+}
+
+uint64_t log_unfinished_seq(const struct log *l, uint64_t *ret_file)
+{
+    for (uint64_t seq = l->submit_seq; seq < l->next_seq; seq++) {
+        const struct record *r = log_record(l, seq);
+
+        if (r->state == RECORD_OPEN || r->fillers > 0) {
+            *ret_file = r->segment->file;
+            return seq;
+        }
+    }
+    *ret_file = next_file(l);
+    return l->next_seq;
 }
 
 int log_error(const struct log *l)
@@ -248,6 +262,7 @@ static struct record *record_open(struct log *l, uint32_t payload)
     memset(r->crc_at, 0, buffer_payload(l) / BLOCK_BYTES_MIN * sizeof(r->crc_at[0]));
     s->records++;
     s->unsubmitted++;
+    s->footer_bound += FOOTER_ITEM_MAX;
     l->ring[r->seq & (l->ring_size - 1)] = r;
     l->open = r;
     log_check(l);
@@ -356,7 +371,7 @@ static void entry_added(struct log *l, struct record *r, size_t bytes)
     r->entry_count++;
     r->mark = false;
     r->last_is_data = false;
-    l->last_content_seq = r->seq;
+    l->last_content_seq = MAX(l->last_content_seq, r->seq);
 }
 
 /* The run of the last entry goes on with these blocks: only sums are added. */
@@ -677,7 +692,9 @@ uint64_t log_tick(struct log *l, uint64_t now_us)
             next = MIN(next, l->retry_us);
         }
     }
-    if (l->error != 0 && !list_empty(&l->waiters)) {
+    /* When that has passed, the pump answers: no tick is needed (it would spin). */
+    if (l->error != 0 && !list_empty(&l->waiters) &&
+        l->error_since_us + l->p.unreachable_us > now_us) {
         next = MIN(next, l->error_since_us + l->p.unreachable_us);
     }
     return next;

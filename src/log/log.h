@@ -143,7 +143,9 @@ uint8_t *log_memory(struct log *l, struct place place, le32_t **ret_crc);
 /* The seq that what was committed last stands in; 0: nothing yet. */
 uint64_t log_last_seq(const struct log *l);
 uint64_t log_synced_seq(const struct log *l);
-uint64_t log_open_file(const struct log *l);    /* segment of the next record */
+/* The first record that may still take entries (it is open, or a reservation is not
+ * committed), else the next one; no lower file than *RET_FILE will have it. */
+uint64_t log_unfinished_seq(const struct log *l, uint64_t *ret_file);
 uint64_t log_next_seq(const struct log *l);     /* of the next record to be opened */
 
 /* Close the open record now, so that what comes next stands in another one. */

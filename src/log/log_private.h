@@ -9,6 +9,8 @@
 #include "log/log.h"
 
 #define RECORD_HEAD_BYTES 4096u     /* of our records: 201 scattered blocks fit */
+/* In a footer, of one of our records. */
+#define FOOTER_ITEM_MAX ((uint32_t)sizeof(struct footer_item_disk) + RECORD_HEAD_BYTES)
 #define APPENDS_MAX 8               /* records in flight */
 #define SYSTEM_BUFFERS 6            /* record buffers that guests may not use */
 #define MARK_AFTER_US 100000        /* DESIGN 4: a mark follows a sync */
@@ -64,7 +66,7 @@ struct segment {
     uint8_t *header_buf;            /* owned */
     uint8_t *footer;                /* header and items so far, owned; NULL: none */
     uint32_t footer_used, footer_size, footer_records;
-    uint32_t footer_bound;          /* what it can come to */
+    uint32_t footer_bound;          /* what it can come to, with all records given out */
     uint64_t footer_first, footer_last;
     struct store_op op;             /* create, then header */
     struct store_op footer_op, seal_op;

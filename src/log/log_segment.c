@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define FOOTER_ITEM_MAX (sizeof(struct footer_item_disk) + RECORD_HEAD_BYTES)
-
 struct segment *segment_new(struct log *l, uint64_t file, uint64_t size,
                             enum segment_phase phase)
 {
@@ -249,7 +247,7 @@ void segment_note_record(struct segment *s, const struct record *r)
     uint32_t need = (uint32_t)sizeof(struct footer_item_disk) + ALIGN_UP(bytes, 8u);
     struct footer_item_disk *item;
 
-    s->footer_bound += need;
+    s->footer_bound -= FOOTER_ITEM_MAX - need;      /* what it really takes */
     if (!s->footer) {
         return;
     }
@@ -453,6 +451,7 @@ static void record_place(struct log *l, struct record *r)
     r->unplaced = false;
     s->records++;
     s->unsubmitted++;
+    s->footer_bound += FOOTER_ITEM_MAX;
     s->end += RECORD_HEAD_BYTES + r->payload_used;
     while (entry_next(r->buf + RECORD_HEADER_BYTES, r->entry_used, &pos, r->payload_used,
                       l->p.block_bytes, false, &e) > 0) {

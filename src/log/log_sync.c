@@ -197,8 +197,9 @@ void sync_answer(struct log *l)
     }
     while (!list_empty(&ready)) {
         w = list_entry(list_pop(&ready), struct log_waiter, node);
+        /* Whoever is given up while answers are held gets the error, durable or not. */
         w->done(w, l->error == -ESTALE ? -ESTALE :
-                   w->target <= l->synced_seq ? 0 : l->error);
+                   w->target <= l->synced_seq && !l->hold_answers ? 0 : l->error);
     }
 }
 

@@ -6,12 +6,11 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "log/scan.h"
 
 #ifdef HLFS_PLANT_BUGS
 unsigned replay_bugs;
 #endif
-
-#define WINDOW_BYTES KIB(256)       /* read at once while scanning record heads */
 
 /*
  * Reads the records of one segment one after the other: from its footer if that
@@ -19,15 +18,12 @@ unsigned replay_bugs;
  */
 struct cursor {
     const struct replay_segment *segment;
-    uint32_t seed;
+    struct scan scan;
     bool ended;
     uint64_t expected;              /* seq of the next record */
     uint64_t next;                  /* offset of the next record; footer: position */
     uint8_t *footer;                /* owned, NULL: scan */
     size_t footer_bytes;
-    uint8_t *window;                /* owned */
-    uint64_t window_at;
-    size_t window_bytes;
     /* The current record; seq 0: none loaded. */
     struct record_header h;
     uint64_t offset;
@@ -49,6 +45,9 @@ struct replay {
     struct record_ref checkpoint_ref;
     struct usage_override_disk *overrides;
     bool has_checkpoint;
+    /* Of the newest segment, once newest_scan() has read it: */
+    uint64_t synced;                    /* highest seq found synced */
+    struct record_ref late;             /* its newest synced checkpoint */
 };
 
 static const char *location(const struct replay *r)
@@ -158,80 +157,208 @@ static int segment_listed(void *opaque, uint64_t file)
     return res;
 }
 
-/* ---- Checkpoints ---------------------------------------------------------- */
+/* ---- Cursors -------------------------------------------------------------- */
 
-static int overrides_decode(struct replay *r, const uint8_t *payload,
-                            const struct entry *e)
+static void cursor_init(struct replay *r, struct cursor *c,
+                        const struct replay_segment *s)
 {
-    size_t bytes = r->checkpoint.override_count * sizeof(*r->overrides);
+    *c = (struct cursor){
+        .segment = s,
+        .expected = s->header.first,
+        .next = SEGMENT_DATA_OFFSET,
+    };
+    scan_init(&c->scan, r->lane, &s->header);
+}
 
-    if (crc32c(0, payload + e->payload_offset, bytes) != r->checkpoint.override_crc) {
-        return -EBADMSG;
+static void cursor_done(struct cursor *c)
+{
+    scan_done(&c->scan);
+    free(TAKE_PTR(c->footer));
+    c->ended = true;
+    c->h.seq = 0;
+}
+
+/* Decode the record at OFFSET into the cursor: 1, 0 (no valid record there), <0. */
+static int record_at(struct replay *r, struct cursor *c, uint64_t offset)
+{
+    int res = scan_record(&c->scan, offset, &c->h, &c->head);
+
+    if (res < 0) {
+        return read_failed(r, c->segment->file, res);       /* REPLAY-5 */
     }
-    free(r->overrides);
-    r->overrides = malloc(bytes + 1);
-    if (!r->overrides) {
-        return -ENOMEM;
+    if (res == 0) {
+        c->h.seq = 0;
+        return 0;
     }
-    memcpy(r->overrides, payload + e->payload_offset, bytes);
+    c->offset = offset;
+    return 1;
+}
+
+static int footer_step(struct cursor *c)
+{
+    const void *record;
+    size_t len, need, pos = (size_t)c->next;
+    uint64_t offset;
+
+    if (footer_next(c->footer, c->footer_bytes, &pos, &offset, &record, &len) != 1 ||
+        record_decode(record, len, c->scan.seed, c->scan.epoch, offset, &c->h,
+                      &need) < 0) {
+        return 0;
+    }
+    c->next = pos;
+    c->offset = offset;
+    c->head = record;
+    return 1;
+}
+
+/* Load the next record: 1, 0 at the segment's end, or an error. */
+static int cursor_next(struct replay *r, struct cursor *c)
+{
+    int res;
+
+    if (c->ended) {
+        return 0;
+    }
+    if (c->footer) {
+        res = footer_step(c);
+    } else {
+        res = record_at(r, c, c->next);
+        if (res == 1) {
+            c->next = c->offset + record_bytes(&c->h);
+        }
+    }
+    if (res == 1 && c->h.seq != c->expected) {
+        res = 0;        /* REPLAY-1 */
+    }
+    if (res != 1) {
+        cursor_done(c);
+        return res;
+    }
+    c->expected++;
+    return 1;
+}
+
+/* Use the footer that REF names if it counts: all in it is synced. */
+static int cursor_footer(struct replay *r, struct cursor *c, const struct record_ref *ref,
+                         uint64_t synced)
+{
+    struct footer_disk f;
+    uint8_t *buf;
+    size_t bytes;
+    int res;
+
+    if (ref->seq > synced) {
+        return 0;
+    }
+    res = scan_footer(&c->scan, ref->offset, &buf, &bytes);
+    if (res <= 0) {
+        return res < 0 ? read_failed(r, ref->file, res) : 0;
+    }
+    memcpy(&f, buf, sizeof(f));
+    if (bytes != ref->bytes || le64(f.last) > synced ||
+        le64(f.first) != c->segment->header.first) {
+        free(buf);
+        return 0;       /* scan instead */
+    }
+    c->footer = buf;
+    c->footer_bytes = bytes;
+    c->next = FOOTER_HEADER_BYTES;
     return 0;
 }
 
-static int checkpoint_in_record(struct replay *r, const struct record_ref *ref,
-                                const struct segment_header *sh, const uint8_t *buf,
-                                size_t len)
-{
-    struct record_header h;
-    struct entry e;
-    size_t need, pos = 0;
-    int res;
+/* ---- What is synced ------------------------------------------------------- */
 
-    res = record_decode(buf, len, segment_seed(sh), sh->epoch, ref->offset, &h, &need);
-    if (res < 0 || h.seq != ref->seq || record_bytes(&h) > len) {
-        return -EBADMSG;
-    }
-    while ((res = entry_next(buf + RECORD_HEADER_BYTES, h.entry_bytes, &pos,
-                             h.payload_bytes, r->block_bytes, r->read_only, &e)) > 0) {
+/* Does the cursor's record hold a checkpoint? */
+static bool has_checkpoint(const struct replay *r, const struct cursor *c)
+{
+    struct entry e;
+    size_t pos = 0;
+
+    while (entry_next(c->head + RECORD_HEADER_BYTES, c->h.entry_bytes, &pos,
+                      c->h.payload_bytes, r->block_bytes, r->read_only, &e) == 1) {
         if (e.type == ENTRY_CHECKPOINT) {
-            res = checkpoint_decode(&e, &r->checkpoint);
-            return res < 0 ? res : overrides_decode(r, buf + h.head_bytes, &e);
+            return true;
         }
     }
-    return res < 0 ? res : -EBADMSG;
+    return false;
 }
+
+/*
+ * Read the newest segment, in order, and then whatever valid records stand behind a
+ * damaged place: the highest `synced` among them, and the newest synced checkpoint.
+ * (No lower segment can know more: its records were built before this header.)
+ */
+static int newest_scan(struct replay *r)
+{
+    const struct replay_segment s = {
+        .file = r->newest.file, .state = SEGMENT_VALID, .header = r->newest,
+    };
+    struct record_ref last = { 0 };
+    struct cursor c;
+    uint64_t at;
+    int res;
+
+    r->synced = r->newest.synced;
+    cursor_init(r, &c, &s);
+    while ((res = cursor_next(r, &c)) == 1) {
+        r->synced = MAX(r->synced, c.h.synced);
+        if (last.seq != 0 && last.seq <= r->synced) {
+            r->late = last;
+        }
+        if (has_checkpoint(r, &c)) {
+            last = (struct record_ref){
+                .file = s.file, .offset = c.offset, .seq = c.h.seq,
+                .bytes = (uint32_t)record_bytes(&c.h),
+            };
+        }
+    }
+    if (res < 0) {
+        return res;
+    }
+    at = c.next;
+    while ((res = scan_search(&c.scan, &at, &c.h, &c.head)) == 1) {
+        if (c.h.seq > s.header.first) {
+            r->synced = MAX(r->synced, c.h.synced);
+        }
+        at += PLACE_UNIT;
+    }
+    cursor_done(&c);
+    return res < 0 ? read_failed(r, s.file, res) : 0;
+}
+
+/* ---- Checkpoints ---------------------------------------------------------- */
 
 /* Read the checkpoint that REF names: 0, or an error (-EBADMSG, -ENOENT, …). */
 static int checkpoint_read(struct replay *r, const struct record_ref *ref)
 {
     struct replay_segment s;
-    uint8_t *buf;
-    int64_t n;
+    struct scan scan;
     int res = header_read(r, ref->file, &s);
 
     if (res < 0 || s.state != SEGMENT_VALID) {
         return res < 0 ? res : -EBADMSG;
     }
-    if (ref->bytes > RECORD_HEAD_MAX + RECORD_PAYLOAD_MAX || ref->bytes == 0 ||
-        ref->offset > SEGMENT_BYTES_MAX) {
-        return -EBADMSG;
-    }
-    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, ref->bytes) != 0) {
-        return -ENOMEM;
-    }
-    n = store_pread_now(r->lane, ref->file, ref->offset, buf, ref->bytes);
-    res = n < 0 ? (int)n : checkpoint_in_record(r, ref, &s.header, buf, (size_t)n);
-    free(buf);
-    return res;
+    scan_init(&scan, r->lane, &s.header);
+    free(TAKE_PTR(r->overrides));
+    return scan_checkpoint(&scan, ref, r->block_bytes, r->read_only, &r->checkpoint,
+                           &r->overrides);
 }
 
 /*
- * The newest header's checkpoint, else the one of the header before, and so on: the
- * pages of the one before are kept until a newer one is durable.
+ * A checkpoint that the newest segment itself holds, if it was synced (the last one of
+ * a volume that was closed, say), else the newest header's, else the one of the header
+ * before, and so on: the pages of the one before are kept until a newer one is durable.
  */
 static int find_checkpoint(struct replay *r)
 {
     struct record_ref tried = { 0 };
     int error = 0;
+
+    if (r->late.seq > r->newest.checkpoint.seq && checkpoint_read(r, &r->late) == 0) {
+        r->has_checkpoint = true;
+        r->checkpoint_ref = r->late;
+        return 0;
+    }
 
     for (uint64_t file = r->newest.file; file > 0; file--) {
         struct replay_segment s;
@@ -299,6 +426,9 @@ int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,
     r->read_only = read_only;
     memcpy(r->uuid, uuid, UUID_BYTES);
     res = find_newest(r);
+    if (res == 0 && r->has_newest && from == 0) {
+        res = newest_scan(r);
+    }
     if (res == 0 && r->has_newest) {
         res = find_checkpoint(r);
     }
@@ -341,223 +471,13 @@ const struct replay_segment *replay_segments(const struct replay *r, size_t *ret
     return r->segments;
 }
 
-/* ---- Cursors -------------------------------------------------------------- */
-
-static int cursor_init(struct replay *r, struct cursor *c, const struct replay_segment *s)
-{
-    *c = (struct cursor){
-        .segment = s,
-        .seed = segment_seed(&s->header),
-        .expected = s->header.first,
-        .next = SEGMENT_DATA_OFFSET,
-    };
-    (void)r;
-    return 0;
-}
-
-static void cursor_done(struct cursor *c)
-{
-    free(TAKE_PTR(c->window));
-    free(TAKE_PTR(c->footer));
-    c->ended = true;
-    c->h.seq = 0;
-}
-
-/* Have at least NEED bytes at OFFSET in the window, or what the file has. */
-static int window_fill(struct replay *r, struct cursor *c, uint64_t offset, size_t need)
-{
-    size_t size = MAX((size_t)WINDOW_BYTES, ALIGN_UP(need, (size_t)4096));
-    int64_t n;
-
-    if (c->window && offset >= c->window_at &&
-        offset + need <= c->window_at + c->window_bytes) {
-        return 0;
-    }
-    if (!c->window || need > WINDOW_BYTES) {
-        free(c->window);
-        c->window = NULL;
-        if (posix_memalign((void **)&c->window, STORE_BUF_ALIGN, size) != 0) {
-            return -ENOMEM;
-        }
-    }
-    n = store_pread_now(r->lane, c->segment->file, offset, c->window, size);
-    if (n < 0) {
-        return read_failed(r, c->segment->file, n);     /* REPLAY-5 */
-    }
-    c->window_at = offset;
-    c->window_bytes = (size_t)n;
-    return 0;
-}
-
-/* Decode the record at OFFSET into the cursor: 1, 0 (no valid record there), <0. */
-static int record_at(struct replay *r, struct cursor *c, uint64_t offset)
-{
-    const struct segment_header *sh = &c->segment->header;
-    size_t need = RECORD_HEADER_BYTES;
-
-    for (;;) {
-        const uint8_t *p;
-        size_t have;
-        int res = window_fill(r, c, offset, need);
-
-        if (res < 0) {
-            return res;
-        }
-        p = c->window + (offset - c->window_at);
-        have = c->window_bytes - (size_t)(offset - c->window_at);
-        res = record_decode(p, have, c->seed, sh->epoch, offset, &c->h, &need);
-        if (res == -EAGAIN && have < need) {
-            if (c->window_at + c->window_bytes >= offset + need ||
-                (c->window_at == offset && c->window_bytes < need)) {
-                c->h.seq = 0;
-                return 0;       /* the file ends inside it */
-            }
-            continue;
-        }
-        if (res < 0) {
-            c->h.seq = 0;
-            return 0;
-        }
-        c->offset = offset;
-        c->head = p;
-        return 1;
-    }
-}
-
-static int footer_step(struct cursor *c)
-{
-    const void *record;
-    size_t len, need, pos = (size_t)c->next;
-    uint64_t offset;
-
-    if (footer_next(c->footer, c->footer_bytes, &pos, &offset, &record, &len) != 1 ||
-        record_decode(record, len, c->seed, c->segment->header.epoch, offset, &c->h,
-                      &need) < 0) {
-        return 0;
-    }
-    c->next = pos;
-    c->offset = offset;
-    c->head = record;
-    return 1;
-}
-
-/* Load the next record: 1, 0 at the segment's end, or an error. */
-static int cursor_next(struct replay *r, struct cursor *c)
-{
-    int res;
-
-    if (c->ended) {
-        return 0;
-    }
-    if (c->footer) {
-        res = footer_step(c);
-    } else {
-        res = c->next + RECORD_HEADER_BYTES <= c->segment->header.size ?
-              record_at(r, c, c->next) : 0;
-        if (res == 1) {
-            c->next = c->offset + record_bytes(&c->h);
-        }
-    }
-    if (res == 1 && c->h.seq != c->expected) {
-        res = 0;        /* REPLAY-1 */
-    }
-    if (res != 1) {
-        cursor_done(c);
-        return res;
-    }
-    c->expected++;
-    return 1;
-}
-
-/* Use the footer that REF names if it counts: all in it is synced. */
-static int cursor_footer(struct replay *r, struct cursor *c, const struct record_ref *ref,
-                         uint64_t synced)
-{
-    struct footer_disk f;
-    uint8_t *buf;
-    int64_t n;
-
-    if (ref->seq > synced || ref->bytes < FOOTER_HEADER_BYTES || ref->bytes > MIB(64) ||
-        ref->offset > SEGMENT_BYTES_MAX) {
-        return 0;
-    }
-    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, ref->bytes) != 0) {
-        return -ENOMEM;
-    }
-    n = store_pread_now(r->lane, ref->file, ref->offset, buf, ref->bytes);
-    if (n < 0) {
-        free(buf);
-        return read_failed(r, ref->file, n);
-    }
-    if (footer_decode(buf, (size_t)n, c->seed, ref->offset, &f) < 0 ||
-        le32(f.bytes) != ref->bytes || le64(f.last) > synced ||
-        le64(f.first) != c->segment->header.first) {
-        free(buf);
-        return 0;       /* scan instead */
-    }
-    c->footer = buf;
-    c->footer_bytes = ref->bytes;
-    c->next = FOOTER_HEADER_BYTES;
-    return 0;
-}
-
-/* ---- What is synced ------------------------------------------------------- */
-
-/*
- * Records of segment S in order, and then whatever valid ones stand behind a damaged
- * place: the highest `synced` among them.
- */
-static int synced_in_segment(struct replay *r, const struct replay_segment *s,
-                             uint64_t *synced)
-{
-    struct cursor c;
-    uint64_t at;
-    int res = cursor_init(r, &c, s);
-
-    while (res >= 0 && (res = cursor_next(r, &c)) == 1) {
-        *synced = MAX(*synced, c.h.synced);
-    }
-    at = c.next;
-    cursor_done(&c);
-    if (res < 0) {
-        return res;
-    }
-    res = cursor_init(r, &c, s);
-    for (; res >= 0 && at + RECORD_HEADER_BYTES <= s->header.size; at += PLACE_UNIT) {
-        res = record_at(r, &c, at);
-        if (res == 1 && c.h.seq > s->header.first) {
-            *synced = MAX(*synced, c.h.synced);
-        } else if (res == 0 && c.window_at + c.window_bytes <= at + RECORD_HEADER_BYTES &&
-                   c.window_bytes < WINDOW_BYTES) {
-            break;      /* the end of the file */
-        }
-    }
-    cursor_done(&c);
-    return res < 0 ? res : 0;
-}
-
-static int find_synced(struct replay *r, uint64_t *ret)
-{
-    const struct replay_segment *last = NULL;
-
-    *ret = r->has_checkpoint ? r->checkpoint_ref.seq : 0;
-    for (size_t i = 0; i < r->count; i++) {
-        if (r->segments[i].state == SEGMENT_VALID) {
-            last = &r->segments[i];
-            *ret = MAX(*ret, last->header.synced);
-        }
-    }
-    /* A header is built after all records of lower segments: only the last segment's
-     * own can know more. */
-    return last ? synced_in_segment(r, last, ret) : 0;
-}
-
 /* ---- Replay --------------------------------------------------------------- */
 
 struct run {
     struct replay *r;
     struct cursor *cursors;         /* of the valid segments, ascending */
     uint64_t *bound;                /* REPLAY-2: seqs from here on are void */
+    uint64_t *lowest;               /* the lowest `first` of it and those above it */
     size_t count;
     size_t low, high;               /* cursors in use: [low, high) */
     uint64_t expected;
@@ -637,8 +557,9 @@ static int find_record(struct run *u, struct cursor **ret)
     while (u->low < u->high && u->cursors[u->low].ended) {
         u->low++;
     }
-    while (u->high < u->count &&
-           u->cursors[u->high].segment->header.first <= u->expected) {
+    /* A segment whose records are void, or have moved up, may begin with a higher seq
+     * than one above it. */
+    while (u->high < u->count && u->lowest[u->high] <= u->expected) {
         u->high++;
     }
     for (size_t i = u->high; i > u->low; i--) {
@@ -683,22 +604,24 @@ static int apply(struct run *u, const struct cursor *c, const struct replay_ops 
 static int run_prepare(struct run *u)
 {
     struct replay *r = u->r;
-    uint64_t bound = UINT64_MAX;
+    uint64_t bound = UINT64_MAX, lowest = UINT64_MAX;
 
     u->cursors = calloc(r->count + 1, sizeof(*u->cursors));
     u->bound = calloc(r->count + 1, sizeof(*u->bound));
-    if (!u->cursors || !u->bound) {
+    u->lowest = calloc(r->count + 1, sizeof(*u->lowest));
+    if (!u->cursors || !u->bound || !u->lowest) {
         return -ENOMEM;
     }
     for (size_t i = 0; i < r->count; i++) {
         if (r->segments[i].state == SEGMENT_VALID) {
-            (void)cursor_init(r, &u->cursors[u->count++], &r->segments[i]);
+            cursor_init(r, &u->cursors[u->count++], &r->segments[i]);
         }
     }
     for (size_t i = u->count; i > 0; i--) {
         const struct segment_header *h = &u->cursors[i - 1].segment->header;
 
         u->bound[i - 1] = bound;
+        u->lowest[i - 1] = lowest = MIN(lowest, h->first);
 #ifdef HLFS_PLANT_BUGS
         if (replay_bugs & 1u << REPLAY_BUG_CUT_IGNORED) {
             continue;
@@ -750,15 +673,17 @@ int replay_run(struct replay *r, uint64_t from_seq, const struct replay_ops *ops
     int res;
 
     *ret = (struct replay_result){ .last_seq = from_seq - 1 };
-    res = find_synced(r, &u.synced);
-    if (res == 0) {
-        res = run_prepare(&u);
+    u.synced = r->synced;
+    if (r->has_checkpoint) {
+        u.synced = MAX(u.synced, r->checkpoint_ref.seq);
     }
+    res = run_prepare(&u);
     while (res == 0 && (res = find_record(&u, &c)) == 0) {
         res = apply(&u, c, ops, opaque);
         if (res == 0) {
-            if (u.expected > u.synced && ret->first_unsynced_file == 0) {
-                ret->first_unsynced_file = c->segment->file;
+            if (u.expected > u.synced && (ret->first_unsynced_file == 0 ||
+                                          c->segment->file < ret->first_unsynced_file)) {
+                ret->first_unsynced_file = c->segment->file;    /* REPLAY-3 */
             }
             ret->last_seq = u.expected++;
             ret->time_us = c->h.time_us;
@@ -774,5 +699,6 @@ int replay_run(struct replay *r, uint64_t from_seq, const struct replay_ops *ops
     }
     free(u.cursors);
     free(u.bound);
+    free(u.lowest);
     return res;
 }

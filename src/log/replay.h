@@ -30,8 +30,8 @@ struct replay_segment {         /* one file of the log */
 };
 
 /*
- * List the segments from FROM on (0: those that the newest header's checkpoint needs)
- * and read their headers.  0 or an error with a sentence: -ENOENT (no segment at
+ * List the segments from FROM on (0: those that the newest checkpoint needs; only then
+ * replay_run() may follow) and read their headers.  0 or an error with a sentence: -ENOENT (no segment at
  * all), -EBADMSG, -ENOTSUP, -ESTALE (a segment went away while reading).
  */
 int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,

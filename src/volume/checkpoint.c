@@ -12,6 +12,9 @@
  *   CKPT-1  A checkpoint names only durable places: the layer's are before the merge
  *           begins, the pages' are when the record is.
  *   CKPT-2  Until the record is durable, look-ups use the old tree and the frozen layer.
+ *   CKPT-3  An entry that is not in the frozen layer is in a record >= replay_seq; those
+ *           below it are complete.  (Some at or above it may be in the layer as well:
+ *           replaying them again, with all that follow, changes nothing.)
  */
 #include "volume/private.h"
 
@@ -216,6 +219,7 @@ static int write_page(struct hlfs *v, const void *page, uint8_t tree,
     v->pump |= log_wants_pump(v->log);
     v->counters.page_bytes_written += PAGE_BYTES;
     usage_add(v->usage, place_file(*ret_place), PAGE_BYTES);
+    v->tree_pages++;
     p = pagecache_add(v->cache, *ret_place, page);
     if (p) {
         pagecache_put(v->cache, p);
@@ -228,6 +232,7 @@ static void drop_page(void *opaque, struct place place)
     struct hlfs *v = opaque;
 
     usage_sub(v->usage, place_file(place), PAGE_BYTES);
+    v->tree_pages -= v->tree_pages > 0;
 }
 
 static bool map_next_update(void *opaque, uint64_t key, struct tree_update *ret)
@@ -338,8 +343,9 @@ static bool step_begin(struct hlfs *v)
     v->active = fresh;
     c->wanted = false;
     c->error = 0;
-    c->replay_seq = log_next_seq(v->log);
-    c->replay_file = log_open_file(v->log);
+    c->frozen_seq = log_next_seq(v->log) - 1;
+    /* What is being copied into an older record goes into the new layer: CKPT-3. */
+    c->replay_seq = log_unfinished_seq(v->log, &c->replay_file);
     c->size = v->size;
     c->state = CHECKPOINT_SYNC_LAYER;
     return true;
@@ -349,7 +355,7 @@ static bool step_sync_layer(struct hlfs *v)
 {
     struct checkpoint_run *c = &v->checkpoint;
 
-    if (wait_durable(v, MIN(c->replay_seq - 1, log_last_seq(v->log))) != 1) {
+    if (wait_durable(v, MIN(c->frozen_seq, log_last_seq(v->log))) != 1) {
         return true;
     }
     c->moved = false;
@@ -422,6 +428,8 @@ static void fill_in(struct hlfs *v, struct checkpoint *ck)
         .replay_file = c->replay_file,
         .size = c->size,
         .moved_next = v->moved_next,
+        .live_bytes = usage_future_bytes(v->usage),
+        .tree_pages = v->tree_pages,
     };
     ck->roots[TREE_MAP - 1] = (struct root_ref){ c->map_root.place, c->map_root.levels };
     ck->roots[TREE_USAGE - 1] = (struct root_ref){ c->usage_root.place,
@@ -535,6 +543,20 @@ static bool step_sync_record(struct hlfs *v)
     return true;
 }
 
+/*
+ * The space reserve (DESIGN 5): one segment, whose header makes a checkpoint count,
+ * and the pages that the present layers can dirty: no more than they have entries,
+ * and no more than the tree has and will have.
+ */
+void checkpoint_reserve(struct hlfs *v)
+{
+    uint64_t entries = layer_entries(v->active) +
+                       (v->frozen ? layer_entries(v->frozen) : 0);
+    uint64_t pages = MIN(entries, v->tree_pages + entries / 64) + 64;
+
+    log_set_reserve(v->log, volume_segment_bytes(v) + pages * PAGE_BYTES);
+}
+
 /* One step.  True if there may be another. */
 bool checkpoint_work(struct hlfs *v)
 {
@@ -583,6 +605,7 @@ bool checkpoint_work(struct hlfs *v)
 void checkpoint_tick(struct hlfs *v)
 {
     v->checkpoint.backoff = false;
+    checkpoint_reserve(v);
     if (log_error(v->log) == -ENOSPC && layer_entries(v->active) > 0) {
         v->checkpoint.wanted = true;    /* it may free segments */
     }

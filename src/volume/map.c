@@ -97,6 +97,52 @@ int map_set(struct hlfs *v, uint64_t block, struct place place)
     return layer_set(v->active, block, place);
 }
 
+static int replay_data(struct layer *l, uint32_t block_bytes, const struct entry *e,
+                       uint64_t file, uint64_t payload_at)
+{
+    int res = 0;
+
+    for (uint64_t i = 0; i < e->count && res == 0; i++) {
+        uint64_t at = payload_at + e->payload_offset + i * block_bytes;
+
+        if (at > PLACE_OFFSET_MAX) {
+            return -EBADMSG;
+        }
+        res = layer_set(l, e->block + i, place_make(file, at, block_bytes,
+                                                    le32(e->crc[i])));
+    }
+    return res;
+}
+
+static int replay_hole(struct layer *l, uint64_t block, uint64_t count)
+{
+    while (count > 0) {
+        uint64_t done;
+        int res = layer_punch(l, block, count, 1u << 20, &done);
+
+        if (res < 0) {
+            return res;
+        }
+        block += done;
+        count -= done;
+    }
+    return 0;
+}
+
+/* What entry E, whose payload stands at PAYLOAD_AT of FILE, changes in the map. */
+int map_replay(struct layer *l, uint32_t block_bytes, const struct entry *e,
+               uint64_t file, uint64_t payload_at)
+{
+    switch (e->type) {
+    case ENTRY_DATA:
+        return replay_data(l, block_bytes, e, file, payload_at);
+    case ENTRY_HOLE:
+        return replay_hole(l, e->block, e->count);
+    default:
+        return 0;
+    }
+}
+
 static uint64_t layer_next_data(const struct layer *l, uint64_t block)
 {
     struct extent e;

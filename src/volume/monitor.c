@@ -48,13 +48,17 @@ void monitor_settle(struct hlfs *v)
 }
 
 /*
- * Leave; what was queued for the log's lane is handed to the kernel: by a waiting
- * caller itself (monitor_wait), else by the background thread.
+ * Leave.  What was queued for the log's lane is kicked by its driver, and by nobody
+ * else: by the caller that drives, or else by the background thread, which also makes
+ * the copies that are left.
  */
 void monitor_leave(struct hlfs *v)
 {
     monitor_settle(v);
-    if (v->kick) {
+    if (v->kick && v->driver == DRIVER_CALLER) {
+        store_wake(v->lane);
+    }
+    if ((v->kick && v->driver != DRIVER_CALLER) || !list_empty(&v->copies)) {
         monitor_wake(v);
     }
     (void)pthread_mutex_unlock(&v->mutex);
@@ -116,7 +120,10 @@ static int drive_collect(struct hlfs *v)
         monitor_enter(v);
         monitor_dispatch(&done);
         v->pump = true;
+        monitor_settle(v);
+        v->kick = false;
         monitor_leave(v);
+        store_kick(v->lane);
     }
     return n;
 }
@@ -208,16 +215,14 @@ static void cond_wait_us(struct hlfs *v, uint64_t us)
  */
 bool volume_turn(struct hlfs *v, int64_t timeout_us)
 {
-    bool more, drive, busy;
+    bool more, drive;
     uint64_t left;
 
     monitor_enter(v);
     v->background_again = false;
     more = background_work(v);
     monitor_settle(v);
-    v->kick = false;
-    busy = lane_in_use(v);
-    drive = v->driver == DRIVER_NONE && (busy || v->manual);
+    drive = v->driver == DRIVER_NONE && (lane_in_use(v) || v->manual);
     left = time_left(v);
     if (timeout_us >= 0) {
         left = MIN(left, (uint64_t)timeout_us);
@@ -225,16 +230,11 @@ bool volume_turn(struct hlfs *v, int64_t timeout_us)
     if (more || v->background_again) {
         left = 0;
     }
-    if (drive) {
-        v->driver = DRIVER_BACKGROUND;
-    }
-    v->background = BG_RUNNING;
-    if (!drive && left > 0 && !v->stopping) {
-        /* Kick before sleeping: nobody else is going to. */
-        (void)pthread_mutex_unlock(&v->mutex);
-        store_kick(v->lane);
-        (void)pthread_mutex_lock(&v->mutex);
-        if (!v->background_again && !v->stopping) {
+    if (!drive) {
+        if (v->kick && v->driver == DRIVER_CALLER) {
+            store_wake(v->lane);
+        }
+        if (left > 0 && !v->stopping) {
             v->background = BG_IN_COND;
             cond_wait_us(v, left);
             v->background = BG_RUNNING;
@@ -242,14 +242,11 @@ bool volume_turn(struct hlfs *v, int64_t timeout_us)
         (void)pthread_mutex_unlock(&v->mutex);
         return more;
     }
-    if (drive) {
-        v->background = BG_IN_STORE;    /* from here on wake by the lane */
-    }
+    v->driver = DRIVER_BACKGROUND;
+    v->background = BG_IN_STORE;        /* from here on wake by the lane */
+    v->kick = false;
     (void)pthread_mutex_unlock(&v->mutex);
     store_kick(v->lane);
-    if (!drive) {
-        return more;
-    }
     if (drive_collect(v) > 0) {
         more = true;
     } else if (left > 0) {
@@ -276,13 +273,13 @@ static void drive_for(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
         (void)store_wait(v->lane, timeout_us);
         (void)drive_collect(v);
     }
+    store_kick(v->lane);        /* what others have submitted meanwhile */
     monitor_enter(v);
     v->driver = DRIVER_NONE;
     if (lane_in_use(v) || v->kick) {
         monitor_wake(v);
     }
     monitor_leave(v);
-    store_kick(v->lane);
 }
 
 /*

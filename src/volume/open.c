@@ -82,6 +82,7 @@ static void on_segment_added(void *opaque, uint64_t file, uint64_t size)
 
     /* Without memory it is not counted, and stays until the next open finds it. */
     (void)usage_add_segment(v->usage, file, size);
+    checkpoint_reserve(v);
 }
 
 static void on_fenced(void *opaque)
@@ -104,55 +105,16 @@ static const struct log_client log_client = {
 
 /* ---- Replay --------------------------------------------------------------- */
 
-static int apply_data(struct hlfs *v, const struct entry *e, uint64_t file,
-                      uint64_t payload_at)
-{
-    int res = 0;
-
-    for (uint64_t i = 0; i < e->count && res == 0; i++) {
-        uint64_t at = payload_at + e->payload_offset + i * v->block_bytes;
-
-        if (at > PLACE_OFFSET_MAX) {
-            return -EBADMSG;
-        }
-        res = map_set(v, e->block + i, place_make(file, at, v->block_bytes,
-                                                  le32(e->crc[i])));
-    }
-    return res;
-}
-
-static int punch_all(struct hlfs *v, uint64_t block, uint64_t count)
-{
-    while (count > 0) {
-        uint64_t done;
-        int res = layer_punch(v->active, block, count, 1u << 20, &done);
-
-        if (res < 0) {
-            return res;
-        }
-        block += done;
-        count -= done;
-    }
-    return 0;
-}
-
 static int apply_entry(void *opaque, const struct entry *e, const struct record_header *h,
                        uint64_t file, uint64_t payload_at)
 {
     struct hlfs *v = opaque;
 
     (void)h;
-    switch (e->type) {
-    case ENTRY_DATA:
-        return apply_data(v, e, file, payload_at);
-    case ENTRY_HOLE:
-        return punch_all(v, e->block, e->count);
-    case ENTRY_RESIZE:
+    if (e->type == ENTRY_RESIZE) {
         v->size = e->size;
-        return 0;
-    default:
-        return 0;
     }
+    return map_replay(v->active, v->block_bytes, e, file, payload_at);
 }
 
 static int page_load_now(struct hlfs *v, const struct tree_missing *m)
@@ -230,6 +192,7 @@ static int load_checkpoint(struct hlfs *v, struct replay *r, uint64_t *from_seq)
     *from_seq = c.replay_seq;
     v->size = c.size;
     v->moved_next = c.moved_next;
+    v->tree_pages = c.tree_pages;
     v->map_root = (struct tree_root){ c.roots[TREE_MAP - 1].place,
                                       c.roots[TREE_MAP - 1].levels };
     v->usage_root = (struct tree_root){ c.roots[TREE_USAGE - 1].place,
@@ -367,20 +330,23 @@ static int recover_one(void *opaque, uint64_t file)
 static int recover_lower(struct hlfs *v, uint64_t epoch)
 {
     struct recover_all a = { v, epoch };
+    struct usage_override_disk *overrides = NULL;
     struct replay *r = NULL;
-    const struct replay_segment *s;
-    size_t n;
-    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true, 0, &r);
+    struct record_ref ref;
+    struct checkpoint c;
+    uint64_t from = 1;
+    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true,
+                         STORE_SEGNO_MAX, &r);
 
     if (res < 0) {
         return res;
     }
-    s = replay_segments(r, &n);
-    if (n > 0) {
-        res = store_list(v->store, 0, s[0].file, recover_one, &a);
+    if (replay_checkpoint(r, &c, &ref, &overrides) == 1) {
+        from = c.replay_file;
     }
+    free(overrides);
     replay_free(r);
-    return res;
+    return store_list(v->store, 0, from, recover_one, &a);
 }
 
 /* Become the only writer: our epoch is the number voted with. */
@@ -413,7 +379,7 @@ static int take_over(struct hlfs *v, uint64_t segment_bytes, uint64_t *ret_epoch
         res = store_create_now(v->lane, highest + 1, segment_bytes);
         if (res == 0) {
             *ret_epoch = highest + 1;
-            return recover_lower(v, highest + 1);
+            return 0;
         }
         store_resign(v->store);
         if (res != -EEXIST) {
@@ -560,6 +526,17 @@ static int durability_check(const struct hlfs *v)
                      v->store->location, asked, v->store->durability);
 }
 
+/*
+ * The volume cannot be opened: leave no empty segment behind at each try.  Not after
+ * a forced take-over: there the number is what fences a writer that may be alive.
+ */
+static void vote_withdraw(struct hlfs *v, uint64_t epoch)
+{
+    if (!v->options.force) {
+        (void)store_remove_now(v->lane, epoch);
+    }
+}
+
 static int open_for_writing(struct hlfs *v)
 {
     struct replay_result facts;
@@ -575,8 +552,12 @@ static int open_for_writing(struct hlfs *v)
     if (res < 0) {
         return res;
     }
-    res = replay(v, &facts);
+    res = recover_lower(v, epoch);
+    if (res == 0) {
+        res = replay(v, &facts);
+    }
     if (res < 0) {
+        vote_withdraw(v, epoch);
         return res;
     }
     res = log_start(v, epoch, segment_bytes, &facts);

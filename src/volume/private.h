@@ -16,7 +16,9 @@
  *          write: it is set in the turn that adds the entry to the log.
  *   VOL-2  Waiting writes run in the order in which they came (first in, first out).
  *   VOL-3  A segment is removed only when no read that began before is under way.
- *   VOL-4  While a read-modify-write is under way no other change of its blocks is.
+ *   VOL-4  While a change of some blocks is under way over several turns (a
+ *          read-modify-write, a copy made outside) no other change of them begins: its
+ *          record may be an older one, and the map must agree with the log's order.
  */
 #ifndef HLFS_VOLUME_PRIVATE_H
 #define HLFS_VOLUME_PRIVATE_H
@@ -76,8 +78,7 @@ struct read_op {
 
 struct busy_range {                 /* blocks that somebody is changing in steps */
     struct list node;
-    uint64_t first, last;
-    bool exclusive;                 /* a read-modify-write: VOL-4 */
+    uint64_t first, last;           /* VOL-4 */
 };
 
 struct request {
@@ -133,6 +134,7 @@ struct checkpoint_run {
     bool wants_room;                /* the log's room() ends the wait */
     bool moved;                     /* a page of it moved: begin again */
     bool backoff;                   /* the last try failed: wait for the next tick */
+    uint64_t frozen_seq;            /* of the last record with entries of the layer */
     uint64_t replay_seq, replay_file, size;
     struct merge *merge;
     struct tree_root map_root, usage_root;  /* the new ones */
@@ -177,6 +179,7 @@ struct hlfs {
     struct pagecache *cache;
     struct usage *usage;
     size_t layer_limit, layer_hard_limit;
+    uint64_t tree_pages;            /* of the map and usage trees, tries included */
     uint64_t log_bytes_at_checkpoint;
     uint64_t moved_next;
     struct checkpoint_run checkpoint;
@@ -244,6 +247,8 @@ void monitor_done(struct hlfs *v);
 int map_lookup(struct hlfs *v, uint64_t block, uint32_t count, struct place *places,
                struct tree_missing *ret_missing);
 int map_set(struct hlfs *v, uint64_t block, struct place place);
+int map_replay(struct layer *l, uint32_t block_bytes, const struct entry *e,
+               uint64_t file, uint64_t payload_at);
 int map_next_data(struct hlfs *v, uint64_t block, uint64_t *ret_block,
                   struct tree_missing *ret_missing);
 int page_load_check(struct store_op *op, int res, const struct tree_missing *m,
@@ -274,6 +279,7 @@ void request_continue(struct request *r);   /* a step ended elsewhere: go on */
 bool checkpoint_work(struct hlfs *v);
 void checkpoint_tick(struct hlfs *v);
 void checkpoint_pages_moved(struct hlfs *v, struct place from);
+void checkpoint_reserve(struct hlfs *v);    /* tell the log what must stay free */
 void checkpoint_room(struct hlfs *v);       /* the log has room again */
 void checkpoint_done(struct hlfs *v);       /* free what it holds */
 uint64_t volume_segment_bytes(void *opaque);

@@ -5,6 +5,7 @@
  *   piece --aligned, small--------------------> commit
  *     |  \--aligned, large--> RESERVED, copied outside --> commit
  *     |  \--partial blocks--> EDGES are read --> commit
+ *     |  \--zeros, whole blocks-----------------> a hole
  *     +--no room, or its blocks are being changed--> waits in v->writers (VOL-2)
  *
  * The caller's buffer is read once, by the pass that copies it: zero test and sums
@@ -49,24 +50,23 @@ static uint32_t piece_blocks(const struct request *r)
 
 /* ---- Blocks that others are changing -------------------------------------- */
 
-/* VOL-4: must a change of [FIRST, LAST] wait?  A plain one only for exclusive ones. */
-static bool blocks_busy(const struct hlfs *v, uint64_t first, uint64_t last,
-                        bool exclusive)
+/* VOL-4: must a change of [FIRST, LAST] wait? */
+static bool blocks_busy(const struct hlfs *v, uint64_t first, uint64_t last)
 {
     const struct busy_range *b;
 
     list_for_each(b, &v->busy, node) {
-        if (first <= b->last && last >= b->first && (exclusive || b->exclusive)) {
+        if (first <= b->last && last >= b->first) {
             return true;
         }
     }
     return false;
 }
 
-static void busy_hold(struct request *r, bool exclusive)
+static void busy_hold(struct request *r)
 {
     r->busy = (struct busy_range){
-        .first = piece_first(r), .last = piece_last(r), .exclusive = exclusive,
+        .first = piece_first(r), .last = piece_last(r),
     };
     list_push(&r->queue->v->busy, &r->busy.node);
     r->busy_held = true;
@@ -210,7 +210,11 @@ static void piece_copy(struct request *r, struct write_scratch *scratch)
         bool whole = start >= r->piece_at &&
                      start + block_bytes <= r->piece_at + r->piece_len;
 
-        if (whole && r->args.kind == REQUEST_WRITE) {
+        if (whole && r->args.kind != REQUEST_WRITE) {
+            scratch->zero[i] = 1;       /* no payload was reserved for it */
+            continue;
+        }
+        if (whole) {
             scratch->crc[i] = crc32c_copy(
                 to, (const uint8_t *)r->args.buf + (start - r->args.offset), block_bytes);
         } else {
@@ -260,7 +264,8 @@ static int hole_commit(struct request *r, uint32_t i, uint32_t n)
     int res = layer_punch(v->active, piece_first(r) + i, n, n + 2, &done);
 
     if (done > 0) {
-        log_add_hole(v->log, &r->space, piece_first(r) + i, done, false);
+        log_add_hole(v->log, &r->space, piece_first(r) + i, done,
+                     r->args.kind == REQUEST_DISCARD);
     }
     return res < 0 ? res : done < n ? -ENOMEM : 0;
 }
@@ -345,10 +350,12 @@ static int edge_next(struct request *r)
             return 1;
         }
     }
+    /* On the log's lane: others wait for these blocks (VOL-4), and nobody may have to
+     * wait until the owner of a queue comes to reap it. */
     r->read = (struct read_op){
         .v = v,
-        .lane = r->queue->lane,
-        .lane_ops = &r->queue->lane_ops,
+        .lane = v->lane,
+        .lane_ops = &v->background_ops,
         .buf = r->edges + (size_t)edge * v->block_bytes,
         .offset = block << v->block_shift,
         .len = v->block_bytes,
@@ -401,6 +408,30 @@ static int punch(struct request *r, uint64_t first, uint64_t count)
     return res < 0 ? res : 1;
 }
 
+/*
+ * A zero or discard of up to 1 MiB with partial blocks is one piece, edges and all, so
+ * that it is in one record (promise 2).  Of a longer one the edges are pieces of their
+ * own.
+ */
+static bool zero_is_one_piece(const struct request *r)
+{
+    const struct hlfs *v = r->queue->v;
+    uint64_t end = r->args.offset + r->args.len;
+
+    return r->args.kind != REQUEST_WRITE && r->args.len <= LOG_PAYLOAD_MAX &&
+           (!IS_ALIGNED(r->args.offset, (uint64_t)v->block_bytes) ||
+            (!IS_ALIGNED(end, (uint64_t)v->block_bytes) && end != v->size));
+}
+
+/* Bytes of payload that the piece can need. */
+static uint32_t piece_payload(const struct request *r)
+{
+    uint32_t blocks = r->args.kind == REQUEST_WRITE ? piece_blocks(r) :
+                      (uint32_t)__builtin_popcount(r->edges_wanted);
+
+    return blocks << r->queue->v->block_shift;
+}
+
 /* ---- Steps ---------------------------------------------------------------- */
 
 static int fua_or_finish(struct request *r);
@@ -419,7 +450,7 @@ static int write_piece(struct request *r)
         v->checkpoint.wanted = true;
         res = v->checkpoint.error ? v->checkpoint.error : -EAGAIN;
     } else {
-        res = log_reserve(v->log, LOG_GUEST, piece_blocks(r) << v->block_shift,
+        res = log_reserve(v->log, LOG_GUEST, piece_payload(r),
                           entry_bytes(piece_blocks(r)), &r->space);
     }
     if (res < 0) {
@@ -431,7 +462,7 @@ static int write_piece(struct request *r)
         return res;
     }
     v->pump |= log_wants_pump(v->log);
-    if (r->piece_len <= COPY_OUTSIDE_BYTES) {
+    if (r->piece_len <= COPY_OUTSIDE_BYTES || r->args.kind != REQUEST_WRITE) {
         piece_copy(r, &small);
         res = piece_commit(r, &small);
         if (res < 0) {
@@ -451,7 +482,7 @@ static int write_piece(struct request *r)
         return 1;
     }
     if (!held) {
-        busy_hold(r, false);
+        busy_hold(r);
     }
     r->reserved = r->copying = true;
     list_push(&v->copies, &r->node);
@@ -487,7 +518,8 @@ static uint64_t whole_blocks_here(const struct request *r, uint64_t *ret_first)
     uint64_t at = r->args.offset + r->done_bytes;
     uint64_t end = r->args.offset + r->args.len;
 
-    if (r->args.kind == REQUEST_WRITE || !IS_ALIGNED(at, (uint64_t)v->block_bytes)) {
+    if (r->args.kind == REQUEST_WRITE || zero_is_one_piece(r) ||
+        !IS_ALIGNED(at, (uint64_t)v->block_bytes)) {
         return 0;
     }
     /* The volume's last block may be a partial one: its rest is nobody's. */
@@ -498,12 +530,17 @@ static uint64_t whole_blocks_here(const struct request *r, uint64_t *ret_first)
     return (end - at) >> v->block_shift;
 }
 
-/* Zeroes cut their partial blocks off, so that the middle is whole. */
+/* Long zeroes cut their partial blocks off, so that the middle is whole. */
 static void zero_piece_cut(struct request *r)
 {
     const uint64_t block_bytes = r->queue->v->block_bytes;
     uint64_t at = r->args.offset + r->done_bytes;
 
+    if (zero_is_one_piece(r)) {
+        r->piece_at = r->args.offset;
+        r->piece_len = r->args.len;
+        return;
+    }
     r->piece_at = at;
     r->piece_len = MIN(ALIGN_DOWN(at, block_bytes) + block_bytes,
                        r->args.offset + r->args.len) - at;
@@ -523,8 +560,6 @@ int write_step(struct request *r)
         int res;
 
         if (!r->busy_held) {
-            bool exclusive;
-
             if (holes > 0) {
                 r->piece_at = first << v->block_shift;
                 r->piece_len = holes << v->block_shift;
@@ -535,12 +570,11 @@ int write_step(struct request *r)
             }
             r->edges_wanted = holes > 0 ? 0 : edges_of(r);
             r->edges_have = 0;
-            exclusive = r->edges_wanted != 0;
-            if (blocks_busy(v, piece_first(r), piece_last(r), exclusive)) {
+            if (blocks_busy(v, piece_first(r), piece_last(r))) {
                 return wait_in_line(r, false);
             }
-            if (exclusive) {
-                busy_hold(r, true);
+            if (r->edges_wanted != 0) {
+                busy_hold(r);
             }
         }
         if (holes > 0) {

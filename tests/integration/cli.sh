@@ -95,7 +95,9 @@ json '.iops > 0 and .bytes_per_s > 0 and .p50_us > 0 and .p99_us >= .p50_us and
 json '.iops > 0' bench "$disk" --io read --pattern seq --size 64K --depth 4 --time 1
 json '.iops > 0' bench "$disk" --io write --pattern rand --size 4K --depth 1 \
     --flush-every 1 --time 1
-json '.iops > 0' bench "$disk" --io rw --size 4K --depth 8 --time 1 --verify
+json '.iops > 0' bench "$disk" --io rw --size 4K --depth 8 --time 1
+json '.iops > 0' bench "$disk" --io write --size 4K --depth 8 --time 1 --verify
+wrong 2 . bench "$disk" --io read --time 1 --verify
 wrong 1 . bench disks/three --io read --time 1
 
 step "check and dump"

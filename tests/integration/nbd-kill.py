@@ -9,20 +9,22 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from nbdmodel import UNIT, Client, Model, Server, Wrong
 
-REOPEN_MAX_S = 1.0
+# The second is what users are promised, the first allows for a machine busy otherwise.
+REOPEN_MAX_S = 5.0
+REOPEN_MEDIAN_MAX_S = 1.0
 
 
 def kill_rounds(plugin, location, size, directory, rounds, seed):
     rng = random.Random(seed)
     model = Model(size // UNIT)
-    slowest = 0
+    opened_s = []
     for number in range(rounds):
         start = time.monotonic()
         server = Server(plugin, location, os.path.join(directory, "nbd.sock"))
         try:
             client = Client(server.socket, model, rng)
             taken = time.monotonic() - start
-            slowest = max(slowest, taken)
+            opened_s.append(taken)
             if taken > REOPEN_MAX_S:
                 raise Wrong("round %d: it took %.2f s to open" % (number, taken))
             model.check_after_crash(client.read_all())
@@ -45,7 +47,11 @@ def kill_rounds(plugin, location, size, directory, rounds, seed):
         server.stop()
     finally:
         server.kill()
-    print("the slowest start took %d ms" % (slowest * 1000))
+    opened_s.sort()
+    if opened_s[len(opened_s) // 2] > REOPEN_MEDIAN_MAX_S:
+        raise Wrong("half of the times it took %.2f s or more to open" %
+                    opened_s[len(opened_s) // 2])
+    print("the slowest start took %d ms" % (opened_s[-1] * 1000))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 # the order of what was not, and tears no request; it is back within a second.
 
 . "$(dirname "$0")/../lib/test.sh"
-requires nbdkit fio
+requires nbdkit fio qemu-io
 requires_build "$HLFS" "$PLUGIN"
 requires_python nbd
 
@@ -21,6 +21,7 @@ fio_options=(--name=v --ioengine=nbd --rw=randwrite --bs=4k --iodepth=16 --size=
 cd "$SETUP_TMP" || exit 1     # fio keeps its verify state in the working directory
 serve "$SETUP_TMP/fio"
 expect_status 0 timeout 60 fio "${fio_options[@]}" --uri="$URI" --do_verify=1
+expect_status 0 qemu-io -f raw -c flush "$URI"
 setup_kill "$SERVER_PID" KILL
 serve "$SETUP_TMP/fio"
 expect_status 0 timeout 60 fio "${fio_options[@]}" --uri="$URI" --verify_only

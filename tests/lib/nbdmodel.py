@@ -122,7 +122,7 @@ class Model:
                              [str(r) for r in steps[unit] if r]))
             low.append(match[0])
             high.append(match[-1])
-        self.check_prefix(steps, low, high)
+        self.check_prefix(steps, seen, low, high)
         self.check_whole(steps, seen, high)
         self.base = seen
         self.forget()
@@ -145,7 +145,7 @@ class Model:
                 steps[unit].append(request)
         return steps
 
-    def check_prefix(self, steps, low, high):
+    def check_prefix(self, steps, seen, low, high):
         horizon = self.flushed
         because = "the last answered flush"
         for unit in range(self.units):
@@ -162,8 +162,8 @@ class Model:
                 continue
             for unit in request.units():
                 if steps[unit].index(request) > high[unit]:
-                    raise Wrong("%s is missing in unit %d, which must be there because of %s"
-                                % (request, unit, because))
+                    raise Wrong("%s is missing in unit %d, which holds #%d; it must be "
+                                "there because of %s" % (request, unit, seen[unit], because))
 
     @staticmethod
     def check_whole(steps, seen, high):
@@ -263,10 +263,13 @@ class Client:
             by_fd[handle.aio_get_fd()] = handle
         for fd, events in poller.poll(timeout_s * 1000):
             direction = by_fd[fd].aio_get_direction()
-            if events & select.POLLOUT and direction & nbd.AIO_DIRECTION_WRITE:
-                by_fd[fd].aio_notify_write()
-            elif direction & nbd.AIO_DIRECTION_READ:
-                by_fd[fd].aio_notify_read()
+            try:
+                if events & select.POLLOUT and direction & nbd.AIO_DIRECTION_WRITE:
+                    by_fd[fd].aio_notify_write()
+                elif direction & nbd.AIO_DIRECTION_READ:
+                    by_fd[fd].aio_notify_read()
+            except nbd.Error as e:
+                raise Wrong("the server died: %s" % e) from e
 
     def run(self, seconds):
         """Random requests for that long; what is in flight stays so."""

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Checking the trees of the newest checkpoint: every page, every place, and how many
+ * bytes of each segment they make live, against what the usage table says.
+ */
+#include "volume/check_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define ABSENT_MAX 65536u       /* segments that are named and do not exist */
+
+/* ---- Segments that places name -------------------------------------------- */
+
+/* The place in `absent` for FILE, made if there is none; NULL: no memory. */
+static struct check_segment *absent_find(struct check *c, uint64_t file)
+{
+    size_t low = 0, high = c->absent_count;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (c->absent[mid].file < file) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    if (low < c->absent_count && c->absent[low].file == file) {
+        return &c->absent[low];
+    }
+    if (c->absent_count == c->absent_room) {
+        size_t room = MAX(c->absent_room * 2, (size_t)16);
+        void *bigger = room <= ABSENT_MAX ?
+                       realloc(c->absent, room * sizeof(*c->absent)) : NULL;
+
+        if (!bigger) {
+            return NULL;
+        }
+        c->absent = bigger;
+        c->absent_room = room;
+    }
+    memmove(&c->absent[low + 1], &c->absent[low],
+            (c->absent_count - low) * sizeof(*c->absent));
+    c->absent[low] = (struct check_segment){
+        .file = file, .state = SEGMENT_VOID, .absent = true,
+    };
+    c->absent_count++;
+    return &c->absent[low];
+}
+
+static struct check_segment *segment_named(struct check *c, uint64_t file)
+{
+    struct check_segment *s = check_find(c, file);
+
+    return s ? s : absent_find(c, file);
+}
+
+/*
+ * PLACE, of block KEY or of the page of a tree with the keys from KEY on, is live.  True
+ * if its bytes may be there; what is wrong with it is found.
+ */
+static bool place_check(struct check *c, struct place place, bool block, uint64_t key)
+{
+    const char *what = block ? "block" : "the page from key";
+    uint32_t stored = block ? c->identity.block_bytes : PAGE_BYTES;
+    uint64_t offset = place_offset(place);
+    struct check_segment *s;
+
+    if (!place_valid(place, stored)) {
+        check_error(c, "the place of %s %" PRIu64 " makes no sense", what, key);
+        return false;
+    }
+    s = segment_named(c, place_file(place));
+    if (!s) {
+        check_error(c, "%s %" PRIu64 " is in segment %" PRIu64 ", which does not exist",
+                    what, key, place_file(place));
+        return false;
+    }
+    s->counted += stored;
+    s->block = block && s->blocks == 0 ? key : s->block;
+    s->blocks += block;
+    if (s->state == SEGMENT_VALID &&
+        (offset < SEGMENT_DATA_OFFSET || offset + stored > s->size)) {
+        check_error(c, "%s %" PRIu64 " is at offset %" PRIu64 " of segment %" PRIu64
+                    ", where no data can be", what, key, offset, s->file);
+        return false;
+    }
+    return !s->absent;
+}
+
+/* ---- Walking -------------------------------------------------------------- */
+
+static const char *tree_name(enum tree_id tree)
+{
+    return tree == TREE_MAP ? "map" : "usage";
+}
+
+/* The pages below one page, or the root. */
+struct children {
+    struct walk *w;
+    unsigned level;
+    size_t count;
+    uint64_t last;                          /* the last key that may be below it */
+    struct tree_entry e[PAGE_ENTRIES_MAX];
+    struct fetch_item items[PAGE_ENTRIES_MAX];
+    bool read[PAGE_ENTRIES_MAX];
+    uint8_t pages[][PAGE_BYTES];
+};
+
+static struct children *children_new(struct walk *w, unsigned level, size_t count,
+                                     uint64_t last)
+{
+    struct children *ch = calloc(1, sizeof(*ch) + count * PAGE_BYTES);
+
+    if (ch) {
+        ch->w = w;
+        ch->level = level;
+        ch->count = count;
+        ch->last = last;
+    }
+    return ch;
+}
+
+static uint64_t child_last(const struct children *ch, size_t i)
+{
+    return i + 1 < ch->count ? ch->e[i + 1].key - 1 : ch->last;
+}
+
+static void child_bad(const struct children *ch, size_t i, const char *why)
+{
+    struct check *c = ch->w->check;
+
+    c->trees_whole = false;
+    if (!ch->w->again) {
+        check_error(c, "the %s page of level %u for keys %" PRIu64 " to %" PRIu64
+                    " at segment %" PRIu64 ", offset %" PRIu64 ", %s",
+                    tree_name(ch->w->tree), ch->level, ch->e[i].key, child_last(ch, i),
+                    place_file(ch->e[i].value), place_offset(ch->e[i].value), why);
+    }
+}
+
+static int child_read(void *opaque, const struct fetch_item *item, const uint8_t *bytes,
+                      int res)
+{
+    struct children *ch = opaque;
+    size_t i = (size_t)item->key;
+    uint8_t *page = ch->pages[i];
+
+    if (res == -ENOENT) {
+        return -ESTALE;
+    }
+    if (res < 0) {
+        child_bad(ch, i, res == -EBADMSG ? "is damaged" : error_name(res));
+        return 0;
+    }
+    memcpy(page, bytes, PAGE_BYTES);
+    if (page_check(page, ch->w->tree, ch->level) < 0) {
+        child_bad(ch, i, "is no such page");
+    } else if (page_key(page, 0) < ch->e[i].key ||
+               page_key(page, page_count(page) - 1) > child_last(ch, i)) {
+        child_bad(ch, i, "has keys that belong elsewhere");
+    } else {
+        ch->read[i] = true;
+        ch->w->check->result.pages += !ch->w->again;
+    }
+    return 0;
+}
+
+/* Read all that can be read of the pages that CH->e names. */
+static int children_read(struct children *ch)
+{
+    struct walk *w = ch->w;
+    size_t n = 0;
+
+    for (size_t i = 0; i < ch->count; i++) {
+        struct place place = ch->e[i].value;
+
+        if (child_last(ch, i) < w->from) {
+            continue;
+        }
+        if (w->again ? check_find(w->check, place_file(place)) != NULL :
+            place_check(w->check, place, false, ch->e[i].key)) {
+            ch->items[n++] = (struct fetch_item){ .key = i, .place = place };
+        } else {
+            w->check->trees_whole = false;
+        }
+    }
+    return fetch_run(w->check->fetch, ch->items, n, child_read, ch);
+}
+
+static int walk_values(struct walk *w, const uint8_t *page)
+{
+    int res = 0;
+
+    for (size_t i = 0; i < page_count(page) && res == 0; i++) {
+        struct tree_entry e = page_entry(page, i);
+
+        if (e.key >= w->from) {
+            res = w->value(w, e.key, e.value);
+        }
+    }
+    return res;
+}
+
+/* All pages that CH->e names, and what is below them.  Frees CH. */
+static int walk_children(struct children *ch)
+{
+    int res = children_read(ch);
+
+    for (size_t i = 0; i < ch->count && res == 0; i++) {
+        struct children *below;
+
+        if (!ch->read[i]) {
+            continue;
+        }
+        if (ch->level == 0) {
+            res = walk_values(ch->w, ch->pages[i]);
+            continue;
+        }
+        below = children_new(ch->w, ch->level - 1, page_count(ch->pages[i]),
+                             child_last(ch, i));
+        if (!below) {
+            res = -ENOMEM;
+            break;
+        }
+        for (size_t k = 0; k < below->count; k++) {
+            below->e[k] = page_entry(ch->pages[i], k);
+        }
+        res = walk_children(below);
+    }
+    free(ch);
+    return res;
+}
+
+int check_walk(struct walk *w, const struct root_ref *root)
+{
+    struct children *ch;
+
+    if (root->levels == 0) {
+        return 0;
+    }
+    ch = children_new(w, root->levels - 1, 1, UINT64_MAX);
+    if (!ch) {
+        return -ENOMEM;
+    }
+    ch->e[0] = (struct tree_entry){ .key = 0, .value = root->place };
+    return walk_children(ch);
+}
+
+/* ---- Map ------------------------------------------------------------------ */
+
+static int map_value(struct walk *w, uint64_t key, struct place value)
+{
+    struct check *c = w->check;
+
+    c->result.blocks++;
+    if (key >= VOLUME_BYTES_MAX / c->identity.block_bytes) {
+        check_error(c, "the map has block %" PRIu64 ", which no volume can have", key);
+    }
+    (void)place_check(c, value, true, key);
+    return 0;
+}
+
+/* ---- Usage ---------------------------------------------------------------- */
+
+static int usage_value(struct walk *w, uint64_t key, struct place value)
+{
+    struct check *c = w->check;
+    uint64_t size = value.w0, live = value.w1;
+    struct check_segment *s = check_find(c, key);
+
+    if (size > SEGMENT_BYTES_MAX || live > size || store_segno(key) == 0) {
+        check_error(c, "the usage table says %" PRIu64 " bytes of %" PRIu64
+                    " are live in segment %" PRIu64 ", which cannot be", live, size, key);
+    }
+    if (!s && live > 0) {
+        s = absent_find(c, key);    /* else it was removed; its key goes later */
+    }
+    if (!s) {
+        return 0;
+    }
+    if (s->state == SEGMENT_VALID && s->size != size) {
+        check_warning(c, "the usage table has segment %" PRIu64 " with %" PRIu64
+                      " bytes; its header says %" PRIu64, key, size, s->size);
+    }
+    s->in_table = true;
+    s->live = live;
+    return 0;
+}
+
+static void overrides_apply(struct check *c)
+{
+    for (uint32_t i = 0; i < c->checkpoint.override_count; i++) {
+        uint64_t file = le64(c->overrides[i].file);
+        uint64_t live = le64(c->overrides[i].live_bytes);
+        struct check_segment *s = check_find(c, file);
+
+        if (!s && live > 0) {
+            s = absent_find(c, file);
+        }
+        if (s) {
+            s->in_table = true;
+            s->live = live;
+        }
+    }
+}
+
+static void lost_segment(struct check *c, const struct check_segment *s)
+{
+    const char *what = s->absent ? "does not exist" : "has no header";
+
+    if (s->blocks > 0) {
+        check_error(c, "segment %" PRIu64 " %s, but %" PRIu64 " blocks are in it (the "
+                    "first is block %" PRIu64 ")", s->file, what, s->blocks, s->block);
+    } else {
+        check_error(c, "segment %" PRIu64 " %s, but pages of trees are in it", s->file,
+                    what);
+    }
+}
+
+static void usage_check(struct check *c, const struct check_segment *s)
+{
+    if (s->counted > 0 && s->state == SEGMENT_VOID) {
+        lost_segment(c, s);
+    }
+    if (s->counted > s->live) {
+        check_error(c, "the usage table says %" PRIu64 " bytes are live in segment %"
+                    PRIu64 ", but there are %" PRIu64 ": a writer may remove it too "
+                    "early", s->live, s->file, s->counted);
+    } else if (s->counted < s->live && c->trees_whole) {
+        check_warning(c, "the usage table says %" PRIu64 " bytes are live in segment %"
+                      PRIu64 ", but there are %" PRIu64, s->live, s->file, s->counted);
+    }
+    if (!s->absent && !s->in_table && s->counted == 0 &&
+        s->file < c->checkpoint.replay_file && c->trees_whole) {
+        check_warning(c, "segment %" PRIu64 " is rubbish: nothing is in it, and no "
+                      "writer knows it", s->file);
+    }
+}
+
+int check_trees(struct check *c)
+{
+    struct walk map = { .check = c, .tree = TREE_MAP, .value = map_value };
+    struct walk usage = { .check = c, .tree = TREE_USAGE, .value = usage_value };
+    int res = check_walk(&map, &c->checkpoint.roots[TREE_MAP - 1]);
+
+    if (res == 0) {
+        res = check_walk(&usage, &c->checkpoint.roots[TREE_USAGE - 1]);
+    }
+    if (res < 0) {
+        return res;
+    }
+    overrides_apply(c);
+    for (size_t i = 0; i < c->count; i++) {
+        usage_check(c, &c->segments[i]);
+    }
+    for (size_t i = 0; i < c->absent_count; i++) {
+        usage_check(c, &c->absent[i]);
+    }
+    return 0;
+}

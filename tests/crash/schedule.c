@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "schedule.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+/* What one seed likes: drawn once, so that seeds differ more than steps do. */
+struct taste {
+    unsigned generations;
+    unsigned steps;                 /* of one generation */
+    uint64_t hot_units;             /* most requests fall into the first so many */
+    unsigned flush_one_in, fua_one_in, zero_one_in, read_one_in, checkpoint_one_in;
+    unsigned large_one_in;
+    bool unaligned;
+    bool faults;
+    bool cuts_in_recovery;
+    bool takeovers;
+};
+
+struct run {
+    uint64_t seed;
+    struct rng rng;                 /* of the drawing before there is a world */
+    struct world *w;
+    struct taste t;
+    struct schedule_stats *stats;
+};
+
+static uint64_t below(struct run *r, uint64_t n)
+{
+    return rng_below(r->w ? &r->w->rng : &r->rng, n);
+}
+
+static bool one_in(struct run *r, uint64_t n)
+{
+    return n > 0 && below(r, n) == 0;
+}
+
+/* ---- Drawing -------------------------------------------------------------- */
+
+static void draw_sizes(struct run *r)
+{
+    static const uint32_t blocks[] = { 4096, 4096, 4096, 8192, 16384, 65536 };
+    static const struct {
+        uint64_t segment, write_max, volume_max;
+    } sizes[] = {
+        { KIB(256), KIB(128), KIB(512) },
+        { KIB(256), KIB(128), KIB(512) },
+        { KIB(384), KIB(192), KIB(512) },
+        { KIB(512), KIB(256), KIB(1024) },
+        { MIB(1), KIB(512), KIB(1024) },
+        { MIB(4), MIB(1), MIB(2) },
+    };
+    struct world *w;
+    unsigned i = (unsigned)below(r, ARRAY_SIZE(sizes) - !one_in(r, 4));
+    uint64_t bytes = KIB(64) << below(r, 3);
+
+    if (one_in(r, 8)) {
+        bytes = sizes[i].volume_max;
+    }
+    if (one_in(r, 4)) {
+        bytes -= 512 * below(r, 16);        /* the last block is a partial one */
+    }
+    w = r->w = world_new(r->seed, bytes);
+    w->rng = r->rng;
+    w->write_max = MIN(sizes[i].write_max, bytes);
+    w->options.segment_bytes = sizes[i].segment;
+    w->options.block_bytes = blocks[below(r, ARRAY_SIZE(blocks))];
+    w->options.cache_bytes = one_in(r, 2) ? MIB(1) : KIB(64) << below(r, 3);
+    w->options.dirty_bytes = MIB(2);
+    w->options.unreachable.mode = one_in(r, 2) ? UNREACHABLE_ERROR : UNREACHABLE_WAIT_TIME;
+    w->options.unreachable.timeout_us = w->options.unreachable.mode == UNREACHABLE_ERROR ?
+                                        0 : 1000000 + below(r, 10000000);
+    w->options.full.wait_us = one_in(r, 3) ? 1000000 : 0;
+}
+
+static void draw_store(struct run *r, unsigned sim_bugs)
+{
+    struct sim_options *o = sim_options(r->w->sim);
+    static const uint32_t aligns[] = { 512, 512, 4096 };
+    static const uint32_t longs[] = { 128, 128, 8, 0 };
+
+    o->append_align = aligns[below(r, ARRAY_SIZE(aligns))];
+    o->long_one_in = longs[below(r, ARRAY_SIZE(longs))];
+    o->reuse = one_in(r, 3) ? SIM_REUSE_SOMETIMES : one_in(r, 8) ? SIM_REUSE_NEVER :
+               SIM_REUSE_ALWAYS;
+    o->recover_only_looks = one_in(r, 16);
+    if (one_in(r, 6)) {
+        o->disk_bytes = r->w->options.segment_bytes * (10 + below(r, 8)) +
+                        4 * r->w->bytes;
+        o->thin = one_in(r, 4);
+    }
+    sim_set_bug(r->w->sim, sim_bugs);
+}
+
+static void draw_taste(struct run *r)
+{
+    static const unsigned often[] = { 3, 6, 12, 40 };
+
+    r->t = (struct taste){
+        .generations = 3 + (unsigned)below(r, 4),
+        .steps = 10 + (unsigned)below(r, 90),
+        .hot_units = MAX(r->w->bytes / MODEL_UNIT >> below(r, 5), (uint64_t)128),
+        .flush_one_in = often[below(r, 4)],
+        .fua_one_in = often[below(r, 4)],
+        .zero_one_in = often[below(r, 4)],
+        .read_one_in = often[below(r, 4)],
+        .checkpoint_one_in = often[below(r, 4)] * 2,
+        .large_one_in = often[below(r, 4)],
+        .unaligned = !one_in(r, 3),
+        .faults = one_in(r, 4),
+        .cuts_in_recovery = !one_in(r, 3),
+        .takeovers = one_in(r, 2),
+    };
+}
+
+/* ---- Requests ------------------------------------------------------------- */
+
+static void draw_range(struct run *r, uint64_t *ret_offset, uint64_t *ret_len)
+{
+    const struct world *w = r->w;
+    uint64_t unit = MODEL_UNIT, units, at, len, block = w->options.block_bytes;
+
+    if (!r->t.unaligned || !one_in(r, 3)) {
+        unit = one_in(r, 4) ? 512 : block;
+    }
+    if (unit > w->bytes) {
+        unit = MODEL_UNIT;
+    }
+    units = w->bytes / unit;
+    at = below(r, one_in(r, 4) ? units : MAX(MIN(units, r->t.hot_units * MODEL_UNIT / unit),
+                                            (uint64_t)1));
+    len = 1 + below(r, MAX(1 + below(r, 4 * block / unit), (uint64_t)1));
+    if (one_in(r, r->t.large_one_in)) {
+        len = 1 + below(r, MAX(w->write_max / unit, (uint64_t)1));
+    }
+    len = MIN(len, MIN(units - at, w->write_max / unit));
+    *ret_offset = at * unit;
+    *ret_len = MAX(len, (uint64_t)1) * unit;
+    if (*ret_offset + *ret_len + block > w->bytes && one_in(r, 2)) {
+        *ret_len = MIN(w->bytes - *ret_offset, w->write_max);   /* to the very end */
+    }
+}
+
+static void step_request(struct run *r, struct writer *x)
+{
+    uint64_t offset, len;
+    unsigned flags = one_in(r, r->t.fua_one_in) ? HLFS_FUA : 0;
+    enum request_kind kind = REQUEST_WRITE;
+
+    if (r->stats) {
+        r->stats->requests++;
+    }
+    if (one_in(r, r->t.flush_one_in)) {
+        writer_submit(x, REQUEST_FLUSH, 0, 0, 0);
+        return;
+    }
+    draw_range(r, &offset, &len);
+    if (one_in(r, r->t.read_one_in)) {
+        kind = REQUEST_READ;
+        flags = 0;
+    } else if (one_in(r, r->t.zero_one_in)) {
+        kind = one_in(r, 2) ? REQUEST_ZERO : REQUEST_DISCARD;
+        if (one_in(r, 6)) {
+            offset = 0;
+            len = MIN(r->w->bytes, REQUEST_MAX);
+        }
+    }
+    writer_submit(x, kind, offset, len, flags);
+}
+
+static void step_turn(struct run *r, struct writer *x)
+{
+    static const uint64_t times[] = { 0, 0, 1, 100, 300, 1000, 5000 };
+    uint64_t us = times[below(r, ARRAY_SIZE(times))];
+
+    if (one_in(r, 30)) {
+        us = 120000;        /* long enough for a mark */
+    } else if (one_in(r, 100)) {
+        us = 3000000;       /* for the pool, and to look for other writers */
+    }
+    if (us > 5000) {
+        writer_run(x, us);
+    } else {
+        writer_turn(x, (int64_t)us);
+    }
+}
+
+/* A full disk can always be emptied. */
+static void empty_the_disk(struct run *r, struct writer *x)
+{
+    struct world *w = r->w;
+    uint64_t before;
+
+    if (w->faults) {
+        return;
+    }
+    writer_settle(x);
+    for (uint64_t at = 0; at < w->bytes; at += REQUEST_MAX) {
+        writer_submit(x, REQUEST_DISCARD, at, MIN(REQUEST_MAX, w->bytes - at), 0);
+    }
+    writer_submit(x, REQUEST_FLUSH, 0, 0, 0);
+    writer_settle(x);
+    for (int i = 0; i < 40 && !writer_dead(x) && !world_failed(w); i++) {
+        writer_run(x, 1000000);
+        before = w->enospc;
+        writer_submit(x, REQUEST_WRITE, 0, w->options.block_bytes, HLFS_FUA);
+        writer_settle(x);
+        if (w->enospc == before) {
+            return;
+        }
+    }
+    if (!writer_dead(x)) {
+        world_fail(w, "the disk is full, everything was discarded, and still nothing can "
+                   "be written");
+    }
+}
+
+static void faults_draw(struct run *r)
+{
+    struct sim_options *o = sim_options(r->w->sim);
+    static const enum sim_call calls[] = {
+        SIM_APPEND, SIM_SYNC, SIM_CREATE, SIM_REMOVE, SIM_PREAD, SIM_PREPARE, SIM_STAT,
+        SIM_SEAL,
+    };
+
+    r->w->faults = true;
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        o->eio_one_in[calls[i]] = one_in(r, 3) ? 4 + (uint32_t)below(r, 40) : 0;
+    }
+    if (one_in(r, 3)) {
+        o->enospc_one_in[SIM_APPEND] = 20;
+        o->enospc_one_in[SIM_CREATE] = 4;
+    }
+    if (one_in(r, 3)) {
+        o->stall_one_in[SIM_SYNC] = 10;
+        o->stall_one_in[SIM_APPEND] = 20;
+        o->stall_one_in[SIM_CREATE] = 4;
+    }
+}
+
+static void faults_stop(struct run *r)
+{
+    struct sim_options *o = sim_options(r->w->sim);
+
+    memset(o->eio_one_in, 0, sizeof(o->eio_one_in));
+    memset(o->enospc_one_in, 0, sizeof(o->enospc_one_in));
+    memset(o->stall_one_in, 0, sizeof(o->stall_one_in));
+}
+
+/* The store is well again: everything must go on by itself. */
+static void faults_heal(struct run *r, struct writer *x)
+{
+    faults_stop(r);
+    writer_settle(x);       /* what was under way may still fail */
+    writer_run(x, 2000000);
+    r->w->faults = false;
+    writer_submit(x, REQUEST_FLUSH, 0, 0, 0);
+    writer_settle(x);
+}
+
+static void step(struct run *r, struct writer *x)
+{
+    struct world *w = r->w;
+    uint64_t enospc = w->enospc;
+
+    if (one_in(r, 3)) {
+        step_turn(r, x);
+    } else if (one_in(r, r->t.checkpoint_one_in)) {
+        volume_want_checkpoint(x->v);
+    } else if (one_in(r, 40)) {
+        writer_settle(x);
+    } else if (one_in(r, 50) && !w->faults) {
+        world_check_rest(w);
+    } else if (one_in(r, 60)) {
+        world_check_reader(w);
+    } else if (r->t.faults && one_in(r, 30)) {
+        if (w->faults) {
+            faults_heal(r, x);
+        } else {
+            faults_draw(r);
+        }
+    } else {
+        step_request(r, x);
+    }
+    if (w->enospc > enospc && sim_options(w->sim)->disk_bytes && one_in(r, 2)) {
+        empty_the_disk(r, x);
+    }
+}
+
+/* ---- Ends ----------------------------------------------------------------- */
+
+enum end { END_CUT_AT, END_CUT_TIME, END_KILL_AT, END_CUT, END_KILL, END_CLOSE,
+           END_TAKEOVER, END_EXIT };
+
+static enum end end_draw(struct run *r)
+{
+    static const enum end ends[] = {
+        END_CUT_AT, END_CUT_AT, END_CUT_AT, END_CUT_TIME, END_CUT_TIME, END_KILL_AT,
+        END_KILL_AT, END_CUT, END_CUT, END_KILL, END_CLOSE, END_EXIT,
+    };
+
+    return r->t.takeovers && one_in(r, 3) ? END_TAKEOVER :
+           ends[below(r, ARRAY_SIZE(ends))];
+}
+
+static void end_plan(struct run *r, struct writer *x, enum end end)
+{
+    uint64_t calls = sim_calls(r->w->sim) + 1 + below(r, 4 * r->t.steps);
+
+    if (end == END_CUT_AT) {
+        sim_cut_at(r->w->sim, calls);
+    } else if (end == END_CUT_TIME) {
+        sim_cut_at_time(r->w->sim, sim_now(r->w->sim) + below(r, 2000 * r->t.steps));
+    } else if (end == END_KILL_AT) {
+        sim_kill_at(x->store, calls);
+    }
+}
+
+static void end_now(struct run *r, struct writer *x, enum end end)
+{
+    sim_cut_at(r->w->sim, 0);
+    sim_cut_at_time(r->w->sim, UINT64_MAX);
+    sim_kill_at(x->store, 0);
+    if (end == END_CLOSE) {
+        if (!r->w->faults) {
+            writer_settle(x);
+        }
+        if (writer_dead(x)) {
+            writer_abandon(x);
+            return;
+        }
+        (void)writer_close(x);
+        if (one_in(r, 2)) {
+            sim_power_cut(r->w->sim);
+        }
+        return;
+    }
+    if (!writer_dead(x) && end != END_EXIT) {
+        if (end == END_KILL || end == END_KILL_AT) {
+            sim_kill(x->store);
+        } else {
+            sim_power_cut(r->w->sim);
+        }
+    }
+    writer_abandon(x);
+}
+
+/* ---- Taking over a living writer ------------------------------------------ */
+
+static struct run *takeover_run;
+
+/* Between two calls of the taker's open the old writer goes on. */
+static void takeover_hook(struct world *w)
+{
+    struct run *r = takeover_run;
+
+    for (uint64_t n = below(r, 3); n > 0 && w->writer; n--) {
+        if (one_in(r, 2)) {
+            writer_turn(w->writer, (int64_t)below(r, 300));
+        } else {
+            step_request(r, w->writer);
+        }
+    }
+}
+
+/* The fenced writer tries what it can; nothing of it may count or be seen. */
+static void stranger_lives(struct run *r, struct writer *old)
+{
+    old->stranger = true;
+    for (uint64_t n = below(r, 12); n > 0; n--) {
+        if (one_in(r, 2)) {
+            step_turn(r, old);
+        } else {
+            step_request(r, old);
+        }
+    }
+}
+
+static void image_check(struct run *r, struct writer *x)
+{
+    struct world *w = r->w;
+    struct request_args a = { .kind = REQUEST_READ, .buf = w->image, .len = w->bytes };
+    int res = volume_call(x->v, &a);
+
+    if (writer_dead(x)) {
+        return;
+    }
+    if (res < 0) {
+        world_fail(w, "after a take-over: reading fails: %s", error_name(res));
+    } else if (!model_check_crash(w->model, w->image)) {
+        world_fail(w, "after a take-over: %s", model_error(w->model));
+    }
+}
+
+/* Another process takes the volume over; both go on for a while. */
+static void takeover(struct run *r)
+{
+    struct world *w = r->w;
+    struct writer *old = w->writer, *x = NULL;
+    int res;
+
+    if (r->stats) {
+        r->stats->takeovers++;
+    }
+    res = world_open(w, false, &x);
+    if (res == 0) {
+        world_fail(w, "a living writer was taken over without force");
+        writer_abandon(x);
+        return;
+    }
+    takeover_run = r;
+    world_open_hook = takeover_hook;
+    old->challenged = true;
+    res = world_open(w, true, &x);
+    world_open_hook = NULL;
+    if (res < 0) {
+        if (res != -ENOSPC && !w->faults) {
+            world_fail(w, "a take-over failed: %s: %s", error_name(res), error_text());
+        }
+        sim_kill(old->store);
+        writer_abandon(old);
+        return;
+    }
+    stranger_lives(r, old);
+    w->writer = x;
+    image_check(r, x);
+    for (uint64_t n = below(r, 20); n > 0 && !world_failed(w) && !writer_dead(x); n--) {
+        if (one_in(r, 2)) {
+            stranger_lives(r, old);
+        } else {
+            step(r, x);
+        }
+    }
+    if (one_in(r, 2)) {
+        sim_kill(old->store);
+    }
+    writer_abandon(old);
+}
+
+/* ---- A life --------------------------------------------------------------- */
+
+static void recover(struct run *r, enum end end)
+{
+    struct world *w = r->w;
+    bool landed = end != END_KILL && end != END_KILL_AT && end != END_EXIT;
+
+    if (!landed && one_in(r, 2)) {
+        sim_run_until(w->sim, sim_now(w->sim) + 1000000);
+        landed = true;
+    }
+    if (r->t.cuts_in_recovery && one_in(r, 2)) {
+        if (sim_is_cut(w->sim)) {
+            sim_power_on(w->sim);
+        }
+        sim_cut_at(w->sim, sim_calls(w->sim) + 1 + below(r, 30));
+        landed = landed || sim_is_cut(w->sim);
+    }
+    if (w->faults && one_in(r, 2)) {
+        faults_stop(r);
+        w->faults = false;
+    }
+    world_recover(w, landed && one_in(r, 2));
+    sim_cut_at(w->sim, 0);
+}
+
+static void generation(struct run *r, enum end *end)
+{
+    struct world *w = r->w;
+    unsigned steps = 1 + (unsigned)below(r, r->t.steps);
+
+    recover(r, *end);
+    if (world_failed(w)) {
+        return;
+    }
+    *end = end_draw(r);
+    end_plan(r, w->writer, *end);
+    for (unsigned i = 0; i < steps && !world_failed(w) && !writer_dead(w->writer); i++) {
+        step(r, w->writer);
+    }
+    if (*end == END_TAKEOVER && !world_failed(w) && !writer_dead(w->writer)) {
+        takeover(r);
+        if (w->writer) {
+            end_now(r, w->writer, END_KILL);
+        }
+        *end = END_KILL;
+    } else {
+        end_now(r, w->writer, *end);
+    }
+    if (r->stats) {
+        r->stats->crashes++;
+    }
+}
+
+bool schedule_run(uint64_t seed, unsigned sim_bugs, char *text, size_t size,
+                  struct schedule_stats *stats)
+{
+    struct run r = { .seed = seed, .rng = { seed }, .stats = stats };
+    enum end end = END_CUT;
+    bool ok;
+
+    draw_sizes(&r);
+    draw_store(&r, sim_bugs);
+    draw_taste(&r);
+    if (one_in(&r, 4)) {
+        sim_cut_at(r.w->sim, 1 + below(&r, 30));
+    }
+    world_create(r.w);
+    sim_cut_at(r.w->sim, 0);
+    for (unsigned i = 0; i < r.t.generations && !world_failed(r.w); i++) {
+        generation(&r, &end);
+    }
+    if (!world_failed(r.w)) {
+        recover(&r, end);
+        world_check_misuse(r.w);
+    }
+    if (stats) {
+        stats->seeds++;
+        stats->calls += sim_calls(r.w->sim);
+        stats->enospc += r.w->enospc;
+    }
+    ok = !world_failed(r.w);
+    (void)snprintf(text, size, "%s", r.w->failure);
+    world_free(r.w);
+    return ok;
+}
