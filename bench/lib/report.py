@@ -4,7 +4,7 @@
 import statistics
 import sys
 
-FORMAT = "%-14s %-12s %12s %12s  %6s %-15s %-7s %-6s %7s %6s %6s"
+FORMAT = "%-12s %-10s %11s %11s  %5s %-12s %-7s %-3s %5s %6s %6s %5s"
 
 
 class Comparison:
@@ -14,13 +14,14 @@ class Comparison:
     or on the figure itself: at least GOAL, or at most, if MOST is true.
     """
 
-    def __init__(self, against, hlfs, other, goal, unit, most=False):
+    def __init__(self, against, hlfs, other, goal, unit, most=False, cpu_us=None):
         self.against = against
         self.hlfs = hlfs
         self.other = other
         self.goal = goal
         self.unit = unit
         self.most = most
+        self.cpu_us = cpu_us        # of the other, per request
         self.values = [a / b for a, b in zip(hlfs, other)] if other else hlfs
 
     @property
@@ -66,7 +67,7 @@ class Table:
     def begin(self, machine):
         self.say("\n".join("%-10s%s" % item for item in machine.items()) + "\n")
         self.say(FORMAT % ("row", "against", "hlfs", "other", "ratio", "min-max", "goal",
-                           "met", "MiB", "us/io", "waf"))
+                           "met", "MiB", "us/io", "other", "waf"))
 
     def add(self, row, result):
         self.rows.append((row, result))
@@ -77,11 +78,11 @@ class Table:
             self.note(row, note)
 
     def line(self, name, c, result):
-        used = ["", "", ""]
+        used = ["", "", c.cpu_us and "%.2f" % c.cpu_us, ""]
         if result:
-            used = [result.rss_bytes and "%.0f" % (result.rss_bytes / 2**20),
-                    result.cpu_us and "%.2f" % result.cpu_us,
-                    result.written_ratio and "%.2f" % result.written_ratio]
+            used[0] = result.rss_bytes and "%.0f" % (result.rss_bytes / 2**20)
+            used[1] = result.cpu_us and "%.2f" % result.cpu_us
+            used[3] = result.written_ratio and "%.2f" % result.written_ratio
         goal = "" if c.goal is None else "%s %.3g" % ("<=" if c.most else ">=", c.goal)
         met = {None: "", True: "yes", False: "NO"}[c.met]
         return FORMAT % (
@@ -91,17 +92,19 @@ class Table:
 
     def fail(self, row, sentence):
         self.rows.append((row, None))
-        self.say("%-14s FAILED" % row.name)
+        self.say("%-12s FAILED" % row.name)
         self.note(row, sentence)
 
     def note(self, row, sentence):
         self.notes.append("%s: %s" % (row.name, sentence))
 
     def end(self):
-        self.say("\nMiB, us/io, waf: of HLFS's process, in the row's first comparison: most "
-                 "memory,\nCPU time per request, bytes written per byte asked for.\n")
+        self.say("\nMiB, us/io and waf are of HLFS's process: most memory, CPU time per "
+                 "request, bytes\nwritten per byte asked for; \"other\" is the CPU time per "
+                 "request of the other one.\nOver NBD they are the servers', without the "
+                 "client.\n")
         for row, result in self.rows:
-            self.say("  %-14s %s" % (row.name, row.title))
+            self.say("  %-12s %s" % (row.name, row.title))
         for note in self.notes:
             self.say("NOTE %s" % note)
 
@@ -117,6 +120,6 @@ class Table:
                 "against": c.against, "unit": c.unit, "hlfs": c.hlfs, "other": c.other,
                 "ratio_median": c.median, "ratio_min": min(c.values),
                 "ratio_max": max(c.values), "goal": c.goal, "goal_is_most": c.most,
-                "met": c.met,
+                "met": c.met, "other_cpu_us_per_io": c.cpu_us,
             } for c in (result.comparisons if result else [])],
         } for row, result in self.rows]

@@ -170,6 +170,16 @@ int log_error(const struct log *l)
     return l->error;
 }
 
+int log_guest_error(const struct log *l)
+{
+    return l->error == 0 && l->store_free < l->reserve_bytes ? -ENOSPC : l->error;
+}
+
+uint64_t log_newest_file(const struct log *l)
+{
+    return l->newest_file;
+}
+
 uint64_t log_error_since_us(const struct log *l)
 {
     return l->error_since_us;
@@ -295,7 +305,7 @@ void log_close_record(struct log *l)
 /* May a guest write enter?  It leaves room for what can empty a full disk. */
 static int guest_admitted(const struct log *l)
 {
-    if (l->error == -ENOSPC || l->store_free < l->reserve_bytes) {
+    if (log_guest_error(l) == -ENOSPC) {
         return -ENOSPC;
     }
     return l->unplaced || l->moving ? -EAGAIN : 0;
@@ -706,7 +716,9 @@ void log_retry(struct log *l)
 
     l->create_wait = false;
     if (store_stat(l->p.store, &st) == 0) {
-        l->store_free = st.free_bytes;
+        /* Spare files serve as segments as well as free room does. */
+        l->store_free = st.free_bytes > UINT64_MAX - st.pool_bytes ? UINT64_MAX :
+                        st.free_bytes + st.pool_bytes;
     }
     l->progress = true;
 }

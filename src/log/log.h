@@ -172,6 +172,8 @@ void log_set_checkpoint(struct log *l, const struct record_ref *checkpoint);
 /* Where the record of SEQ, not yet durable, stands. */
 bool log_find_record(const struct log *l, uint64_t seq, struct record_ref *ret);
 
+/* The highest segment whose header has been submitted; 0: none yet. */
+uint64_t log_newest_file(const struct log *l);
 /* Go on in a new segment as soon as there is one, so that its header is written. */
 void log_roll(struct log *l);
 
@@ -206,6 +208,8 @@ void log_set_reserve(struct log *l, uint64_t bytes);
 void log_retry(struct log *l);
 /* 0, or what keeps the log from going on: -ENOSPC, -EIO, -ESTALE. */
 int log_error(const struct log *l);
+/* The same for guest writes: -ENOSPC, too, while only the reserve is left. */
+int log_guest_error(const struct log *l);
 uint64_t log_error_since_us(const struct log *l);   /* monotonic */
 
 struct log_stat {

@@ -85,6 +85,8 @@ struct log {
     struct segment *active;         /* NULL between two segments */
     struct segment *standby;        /* STANDBY or CREATING, or NULL */
     uint64_t created_file;          /* the highest that we created or tried to */
+    bool create_again;              /* it was tried, with unknown outcome */
+    uint64_t newest_file;           /* the highest whose header was submitted */
 
     uint64_t next_seq;
     uint64_t last_content_seq;      /* of the last record that is not a mark */

@@ -83,8 +83,12 @@ static void standby_created(struct store_op *op, int res)
         log_fence(l);
         return;
     }
-    l->created_file--;      /* it stays the next number, and what is looked for */
-    sync_look(l);
+    if (res == -EIO) {
+        l->create_again = true;     /* it may be there and ours: only a retry tells */
+    } else {
+        l->created_file--;          /* it stays the next number, and what is looked for */
+        sync_look(l);
+    }
     l->create_wait = true;
     l->retry_us = log_now(l) + RETRY_EVERY_US;
     log_set_error(l, res);
@@ -104,11 +108,12 @@ void segment_standby(struct log *l)
         return;
     }
     size = l->p.segment_size(l->opaque);
-    s = segment_new(l, l->created_file + 1, size, SEGMENT_CREATING);
+    s = segment_new(l, l->created_file + !l->create_again, size, SEGMENT_CREATING);
     if (!s) {
         return;     /* the next pump tries again */
     }
-    l->created_file++;
+    l->created_file = s->file;
+    l->create_again = false;
     l->hold_answers = true;
     l->standby = s;
     s->op = (struct store_op){
@@ -233,6 +238,7 @@ static void header_submit(struct segment *s)
         .done = header_written,
     };
     s->header_submitted = true;
+    l->newest_file = s->file;
     s->in_flight++;
     l->stat.bytes_written += SEGMENT_DATA_OFFSET;
     log_submit(l, &s->op);

@@ -426,11 +426,11 @@ int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,
     r->read_only = read_only;
     memcpy(r->uuid, uuid, UUID_BYTES);
     res = find_newest(r);
-    if (res == 0 && r->has_newest && from == 0) {
+    if (res == 0 && r->has_newest && from != REPLAY_NEWEST_ONLY) {
         res = newest_scan(r);
-    }
-    if (res == 0 && r->has_newest) {
-        res = find_checkpoint(r);
+        if (res == 0) {
+            res = find_checkpoint(r);
+        }
     }
     if (res == 0) {
         if (from == 0) {

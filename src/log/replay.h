@@ -30,10 +30,12 @@ struct replay_segment {         /* one file of the log */
 };
 
 /*
- * List the segments from FROM on (0: those that the newest checkpoint needs; only then
- * replay_run() may follow) and read their headers.  0 or an error with a sentence: -ENOENT (no segment at
- * all), -EBADMSG, -ENOTSUP, -ESTALE (a segment went away while reading).
+ * Find the newest valid header and the newest checkpoint, list the segments from FROM on
+ * (0: those that the checkpoint needs) and read their headers.  With REPLAY_NEWEST_ONLY
+ * only the newest header is found.  0 or an error with a sentence: -ENOENT (no segment
+ * at all), -EBADMSG, -ENOTSUP, -ESTALE (a segment went away while reading).
  */
+#define REPLAY_NEWEST_ONLY STORE_SEGNO_MAX
 int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,
                uint32_t block_bytes, bool read_only, uint64_t from,
                struct replay **ret);

@@ -511,6 +511,26 @@ static void set_budget(struct hlfs *v)
     pagecache_set_budget(v->cache, MAX(v->options.cache_bytes - layers, MIB(1)));
 }
 
+/*
+ * What a checkpoint dooms goes when a durable header names it.  A full store may have
+ * no room for the segment that this takes; but open looks for a checkpoint in the newest
+ * segment before it asks its header, and every later header will name this one or a
+ * later one: where it stands in the newest segment it counts by itself.
+ */
+static void make_room(struct hlfs *v)
+{
+    if (!usage_has_doomed(v->usage) || log_guest_error(v->log) != -ENOSPC) {
+        return;
+    }
+    if (v->checkpoint_ref.file == log_newest_file(v->log)) {
+        removal_allow(v, &v->checkpoint_ref);
+    } else {
+        log_roll(v->log);
+        log_mark(v->log);
+        v->pump = true;
+    }
+}
+
 static void commit(struct hlfs *v)
 {
     struct checkpoint_run *c = &v->checkpoint;
@@ -528,11 +548,7 @@ static void commit(struct hlfs *v)
     v->run_writers = true;
     c->state = CHECKPOINT_IDLE;
     set_budget(v);
-    /* A full store gets room only when a header names this checkpoint. */
-    if (usage_has_doomed(v->usage) && log_error(v->log) == -ENOSPC) {
-        log_roll(v->log);
-        log_mark(v->log);
-    }
+    make_room(v);
 }
 
 static bool step_sync_record(struct hlfs *v)
@@ -606,8 +622,10 @@ void checkpoint_tick(struct hlfs *v)
 {
     v->checkpoint.backoff = false;
     checkpoint_reserve(v);
-    if (log_error(v->log) == -ENOSPC && layer_entries(v->active) > 0) {
-        v->checkpoint.wanted = true;    /* it may free segments */
+    if (log_guest_error(v->log) == -ENOSPC) {
+        log_retry(v->log);              /* others may have made room */
+        v->checkpoint.wanted |= layer_entries(v->active) > 0;   /* it may free segments */
+        make_room(v);
     }
 }
 

@@ -283,7 +283,7 @@ static int held_by_another(struct hlfs *v)
     const struct segment_header *h = NULL;
     char since[32] = "an unknown time";
     int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true,
-                         STORE_SEGNO_MAX, &r);
+                         REPLAY_NEWEST_ONLY, &r);
 
     if (res == 0) {
         h = replay_newest(r);
@@ -335,8 +335,7 @@ static int recover_lower(struct hlfs *v, uint64_t epoch)
     struct record_ref ref;
     struct checkpoint c;
     uint64_t from = 1;
-    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true,
-                         STORE_SEGNO_MAX, &r);
+    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true, 0, &r);
 
     if (res < 0) {
         return res;
@@ -526,17 +525,6 @@ static int durability_check(const struct hlfs *v)
                      v->store->location, asked, v->store->durability);
 }
 
-/*
- * The volume cannot be opened: leave no empty segment behind at each try.  Not after
- * a forced take-over: there the number is what fences a writer that may be alive.
- */
-static void vote_withdraw(struct hlfs *v, uint64_t epoch)
-{
-    if (!v->options.force) {
-        (void)store_remove_now(v->lane, epoch);
-    }
-}
-
 static int open_for_writing(struct hlfs *v)
 {
     struct replay_result facts;
@@ -557,7 +545,6 @@ static int open_for_writing(struct hlfs *v)
         res = replay(v, &facts);
     }
     if (res < 0) {
-        vote_withdraw(v, epoch);
         return res;
     }
     res = log_start(v, epoch, segment_bytes, &facts);

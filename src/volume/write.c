@@ -676,7 +676,7 @@ void writers_run(struct hlfs *v)
 /* Give up on those who have waited long enough for a log that stands still. */
 uint64_t writers_expire(struct hlfs *v, uint64_t now_us)
 {
-    int error = log_error(v->log);
+    int error = log_guest_error(v->log);
     uint64_t next = UINT64_MAX, patience;
     struct request *r, *tmp;
 

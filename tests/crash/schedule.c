@@ -214,8 +214,14 @@ static void empty_the_disk(struct run *r, struct writer *x)
         }
     }
     if (!writer_dead(x)) {
+        struct hlfs_info i = { 0 };
+
+        (void)volume_info(x->v, &i);
         world_fail(w, "the disk is full, everything was discarded, and still nothing can "
-                   "be written");
+                   "be written: %llu segments, %llu bytes of log, %llu of them live, "
+                   "disk of %llu", (unsigned long long)i.segments,
+                   (unsigned long long)i.log_bytes, (unsigned long long)i.live_bytes,
+                   (unsigned long long)sim_options(w->sim)->disk_bytes);
     }
 }
 
@@ -427,6 +433,8 @@ static void takeover(struct run *r)
     }
     stranger_lives(r, old);
     w->writer = x;
+    faults_stop(r);
+    w->faults = false;
     image_check(r, x);
     for (uint64_t n = below(r, 20); n > 0 && !world_failed(w) && !writer_dead(x); n--) {
         if (one_in(r, 2)) {

@@ -512,6 +512,7 @@ static bool try_again(struct world *w, const char *what, int res)
         o->disk_bytes += 2 * w->options.segment_bytes;
         return true;
     }
+    world_check_misuse(w);
     world_fail(w, "%s failed: %s: %s", what, error_name(res), error_text());
     return false;
 }
