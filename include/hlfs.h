@@ -26,7 +26,7 @@
  * Threads: any thread may use a volume at any time; a *queue* belongs to one thread
  * at a time.  The library has no global state to initialise, installs no signal
  * handler, never forks, execs, exits or writes to stdout or stderr; its threads
- * start in hlfs_open() and block all signals.  After fork() every call on a volume
+ * start with hlfs_open() or later and block all signals.  After fork() every call on a volume
  * opened before gives -ECHILD in the child; the child may only exit or exec.
  */
 #ifndef HLFS_H
@@ -139,7 +139,7 @@ HLFS_PUBLIC int hlfs_create(const char *location, uint64_t size,
  * volume, to be closed.
  *   -EBUSY     another writer holds it (the sentence says who, since when)
  *   -ENOENT    no such volume, or snapshot
- *   -EBADMSG   damaged; opening read-only or rescuing may still be possible
+ *   -EBADMSG   damaged: what was durable is not all there any more
  *   -ENOTSUP   another format version, or a feature this library lacks
  */
 HLFS_PUBLIC int hlfs_open(const char *location, const char *snapshot, unsigned flags,
@@ -267,7 +267,7 @@ struct hlfs_info {
     uint64_t segment_bytes;         /* of the next segment */
     uint64_t log_bytes;             /* all segments and the pool, as laid out */
     uint64_t live_bytes;            /* data and map pages in use, as of the newest
-                                     * checkpoint plus what was replayed */
+                                     * checkpoint */
     uint64_t pool_bytes;            /* spare files, part of log_bytes */
     uint64_t segments;
     uint64_t epoch;                 /* the writer's term */

@@ -301,6 +301,7 @@ struct checkpoint {
     uint32_t override_count;
     uint32_t override_crc;
     uint64_t tree_pages;
+    uint64_t time_us;           /* of its record; not in the entry */
     struct root_ref roots[CHECKPOINT_ROOTS];
 };
 

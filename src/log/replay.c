@@ -660,8 +660,8 @@ static int damage(const struct run *u)
     }
     return error_set(-EBADMSG, "record %" PRIu64 " of %s is damaged or missing (expected "
                      "in segment %" PRIu64 " near offset %" PRIu64 "), but the log says "
-                     "that all up to %" PRIu64 " was durable; the data that is intact can "
-                     "be had by `hlfs export --rescue`", u->expected, location(u->r),
+                     "that all up to %" PRIu64 " was durable; `hlfs check` lists what "
+                     "else is damaged", u->expected, location(u->r),
                      file, offset, u->synced);
 }
 

@@ -222,6 +222,7 @@ static int checkpoint_in_record(const struct scan *s, const struct record_ref *r
                              h.payload_bytes, block_bytes, read_only, &e)) > 0) {
         if (e.type == ENTRY_CHECKPOINT) {
             res = checkpoint_decode(&e, ret);
+            ret->time_us = h.time_us;
             return res < 0 ? res : overrides_decode(buf + h.head_bytes, &e, ret,
                                                     ret_overrides);
         }

@@ -217,6 +217,7 @@ static void names_settle(struct sim *sim)
 
 static int do_create(struct sim *sim, struct sim_flight *f)
 {
+    struct sim_file *file;
     int r;
 
     if (f->error == -EIO && rng_one_in(&sim->rng, 2) && !sim_find(sim, f->file)) {
@@ -227,7 +228,13 @@ static int do_create(struct sim *sim, struct sim_flight *f)
     if (f->error) {
         return f->error;
     }
-    if (sim_find(sim, f->file)) {
+    file = sim_find(sim, f->file);
+    if (file && file->name_pending && file->creator == f->process) {
+        file->name_pending = false;     /* made by its own try of unknown outcome */
+        names_settle(sim);
+        return 0;
+    }
+    if (file) {
         return -EEXIST;
     }
     r = sim_create_file(sim, f->file, f->len, f->process);

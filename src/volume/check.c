@@ -4,9 +4,10 @@
  *
  *   headers --> checkpoints --> replay --> records --> trees, usage --> (data)
  *
- * A writer may be at work meanwhile.  What it adds is not looked at.  When it takes a
- * segment away, all begins again: findings are told only when every segment that was
- * looked at is still there.
+ * A writer may be at work meanwhile.  What it adds is not looked at.  What it takes away
+ * may be read half, or be another segment's by then: before bytes are called damaged,
+ * the header of their segment is looked at again.  Where something that went is needed
+ * all begins again, and what was found so far is forgotten.
  */
 #include "volume/check_private.h"
 
@@ -141,15 +142,19 @@ int check_same(struct check *c, const struct check_segment *s)
     return n == -ENOENT ? 0 : n < 0 ? (int)n : same;
 }
 
-/* Errors may come from a segment that a writer took away: is each still there? */
-static int still_there(struct check *c)
+/* Is every segment that a replay needs what it was? */
+static bool replay_same(struct check *c)
 {
-    for (size_t i = 0; i < c->count && c->result.errors > 0; i++) {
-        if (c->segments[i].state == SEGMENT_VALID && check_same(c, &c->segments[i]) == 0) {
-            return -ESTALE;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct check_segment *s = &c->segments[i];
+
+        if (s->state == SEGMENT_VALID &&
+            (!c->has_checkpoint || s->file >= c->checkpoint.replay_file) &&
+            check_same(c, s) == 0) {
+            return false;
         }
     }
-    return 0;
+    return true;
 }
 
 /* ---- Replay --------------------------------------------------------------- */
@@ -167,12 +172,33 @@ static int replay_entry(void *opaque, const struct entry *e, const struct record
            0;
 }
 
-/* From the checkpoint on, as an open does it.  What it says is a finding. */
-static int check_replay(struct check *c)
+/* Replay as an open does it, and go by the checkpoint that it takes. */
+static int replay_all(struct check *c, struct replay_result *facts)
 {
     static const struct replay_ops ops = { .entry = replay_entry };
-    struct replay_result facts = { 0 };
+    struct usage_override_disk *overrides;
     struct replay *r = NULL;
+    int res = replay_new(c->store, c->lane, c->identity.uuid, c->identity.block_bytes,
+                         true, 0, &r);
+
+    if (res < 0) {
+        return res;
+    }
+    if (replay_checkpoint(r, &c->checkpoint, &c->checkpoint_ref, &overrides) == 1) {
+        free(c->overrides);
+        c->overrides = overrides;
+        c->has_checkpoint = true;
+    }
+    c->size = c->has_checkpoint ? c->checkpoint.size : 0;
+    res = replay_run(r, c->has_checkpoint ? c->checkpoint.replay_seq : 1, &ops, c, facts);
+    replay_free(r);
+    return res;
+}
+
+/* What the replay says is a finding. */
+static int check_replay(struct check *c)
+{
+    struct replay_result facts = { 0 };
     int res;
 
     if (c->flags & HLFS_CHECK_DATA) {
@@ -181,19 +207,16 @@ static int check_replay(struct check *c)
             return -ENOMEM;
         }
     }
-    res = replay_new(c->store, c->lane, c->identity.uuid, c->identity.block_bytes, true,
-                     c->has_checkpoint ? c->checkpoint.replay_file : 1, &r);
-    if (res == 0) {
-        res = replay_run(r, c->has_checkpoint ? c->checkpoint.replay_seq : 1, &ops, c,
-                         &facts);
-    }
-    replay_free(r);
+    res = replay_all(c, &facts);
     for (size_t i = 0; i < c->count; i++) {
         c->synced = MAX(c->synced, c->segments[i].synced);
     }
     c->synced = MAX(c->synced, facts.synced_seq);
     if (res == 0 || res == -ENOMEM || res == -ESTALE) {
         return res;
+    }
+    if (!replay_same(c)) {
+        return -ESTALE;
     }
     check_error(c, "%s", error_text());
     error_clear();
@@ -224,7 +247,6 @@ int check_view(struct check *c)
     if (res == 0) {
         res = check_checkpoints(c);
     }
-    c->size = c->has_checkpoint ? c->checkpoint.size : 0;
     return res < 0 ? res : check_replay(c);
 }
 
@@ -257,7 +279,7 @@ static int check_all(struct check *c)
     if (res == 0) {
         res = store_list(c->store, STORE_MOVED, 0, moved_listed, c);
     }
-    return res < 0 ? res : still_there(c);
+    return res;
 }
 
 static int check_run(struct check *c)

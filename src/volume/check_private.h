@@ -2,10 +2,11 @@
 /*
  * check_private.h - what the files of `check` share.
  *
- *   check.c       the order of things, findings, beginning again
- *   check_log.c   headers, checkpoints, records, footers: each segment, and all together
- *   check_tree.c  the trees of the newest checkpoint, and the usage counts
- *   check_data.c  the bytes of every live block
+ *   check.c           the order of things, findings, beginning again
+ *   check_log.c       headers and the checkpoints that they name
+ *   check_records.c   records and footers: of each segment, and all together
+ *   check_tree.c      the trees of the newest checkpoint, and the usage counts
+ *   check_data.c      the bytes of every live block
  *
  * Blocking code of one thread on a store that somebody else may be writing to.  What it
  * keeps in memory is a few hundred bytes for each segment, what was replayed, and
@@ -31,9 +32,11 @@ struct check_segment {
     uint64_t file;
     enum segment_state state;
     bool absent;                    /* only named: no such file exists */
+    bool gone;                      /* it went away before its header was read */
     /* Of the header, if VALID: */
     uint8_t salt[SALT_BYTES];
     uint64_t epoch, size, first, cut, synced;
+    uint64_t bound;                 /* seqs from here on are void: a higher one cuts */
     struct record_ref checkpoint, footer;
     /* Of its records: */
     struct record_ref footer_ref;   /* what a higher header says of its footer */
@@ -102,6 +105,10 @@ int check_same(struct check *c, const struct check_segment *s);
 /* check_log.c */
 int check_headers(struct check *c);
 int check_checkpoints(struct check *c);
+/* Make RET ready for the records of S, which is VALID. */
+void check_scan(struct check *c, const struct check_segment *s, struct scan *ret);
+
+/* check_records.c */
 int check_records(struct check *c);
 
 /* check_tree.c */

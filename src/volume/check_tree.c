@@ -145,10 +145,13 @@ static int child_read(void *opaque, const struct fetch_item *item, const uint8_t
                       int res)
 {
     struct children *ch = opaque;
+    const struct check_segment *s;
     size_t i = (size_t)item->key;
     uint8_t *page = ch->pages[i];
 
-    if (res == -ENOENT) {
+    s = check_find(ch->w->check, place_file(item->place));
+    if (res == -ENOENT || (res == -EBADMSG && s && s->state == SEGMENT_VALID &&
+                           check_same(ch->w->check, s) == 0)) {
         return -ESTALE;
     }
     if (res < 0) {
@@ -320,8 +323,12 @@ static void lost_segment(struct check *c, const struct check_segment *s)
     }
 }
 
-static void usage_check(struct check *c, const struct check_segment *s)
+/* -ESTALE: it went away while it was needed. */
+static int usage_check(struct check *c, const struct check_segment *s)
 {
+    if (s->counted > 0 && s->gone) {
+        return -ESTALE;
+    }
     if (s->counted > 0 && s->state == SEGMENT_VOID) {
         lost_segment(c, s);
     }
@@ -333,10 +340,27 @@ static void usage_check(struct check *c, const struct check_segment *s)
         check_warning(c, "the usage table says %" PRIu64 " bytes are live in segment %"
                       PRIu64 ", but there are %" PRIu64, s->live, s->file, s->counted);
     }
-    if (!s->absent && !s->in_table && s->counted == 0 &&
+    if (!s->absent && !s->gone && !s->in_table && s->counted == 0 &&
         s->file < c->checkpoint.replay_file && c->trees_whole) {
         check_warning(c, "segment %" PRIu64 " is rubbish: nothing is in it, and no "
                       "writer knows it", s->file);
+    }
+    return 0;
+}
+
+static void sum_check(struct check *c)
+{
+    uint64_t live = 0;
+
+    for (size_t i = 0; i < c->count; i++) {
+        live += c->segments[i].counted;
+    }
+    for (size_t i = 0; i < c->absent_count; i++) {
+        live += c->absent[i].counted;
+    }
+    if (live != c->checkpoint.live_bytes && c->trees_whole) {
+        check_warning(c, "the checkpoint says %" PRIu64 " bytes are live in all, but "
+                      "there are %" PRIu64, c->checkpoint.live_bytes, live);
     }
 }
 
@@ -353,11 +377,12 @@ int check_trees(struct check *c)
         return res;
     }
     overrides_apply(c);
-    for (size_t i = 0; i < c->count; i++) {
-        usage_check(c, &c->segments[i]);
+    for (size_t i = 0; i < c->count && res == 0; i++) {
+        res = usage_check(c, &c->segments[i]);
     }
-    for (size_t i = 0; i < c->absent_count; i++) {
-        usage_check(c, &c->absent[i]);
+    for (size_t i = 0; i < c->absent_count && res == 0; i++) {
+        res = usage_check(c, &c->absent[i]);
     }
-    return 0;
+    sum_check(c);
+    return res;
 }

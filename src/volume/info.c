@@ -27,6 +27,7 @@ static void info_of_log(struct hlfs *v, struct hlfs_info *i)
     i->synced_seq = v->facts.synced_seq;
     i->as_of_us = v->facts.time_us;
     if (v->log) {
+        i->epoch = v->epoch;
         i->seq = log_last_seq(v->log);
         i->synced_seq = log_synced_seq(v->log);
         i->as_of_us = clock_wall_us(v->clock);

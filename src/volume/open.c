@@ -193,6 +193,7 @@ static int load_checkpoint(struct hlfs *v, struct replay *r, uint64_t *from_seq)
     v->size = c.size;
     v->moved_next = c.moved_next;
     v->tree_pages = c.tree_pages;
+    v->checkpoint_us = c.time_us;
     v->map_root = (struct tree_root){ c.roots[TREE_MAP - 1].place,
                                       c.roots[TREE_MAP - 1].levels };
     v->usage_root = (struct tree_root){ c.roots[TREE_USAGE - 1].place,
@@ -484,6 +485,7 @@ static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
     p.unreachable_us = v->options.unreachable.mode == UNREACHABLE_ERROR ? 0 :
                        v->options.unreachable.mode == UNREACHABLE_WAIT ? UINT64_MAX / 4 :
                        v->options.unreachable.timeout_us;
+    v->epoch = epoch;
     v->log = log_new(&p);
     return v->log ? 0 : -ENOMEM;
 }

@@ -215,7 +215,8 @@ struct hlfs {
     uint64_t next_tick_us;
     bool prepare_in_flight, pool_full;
     struct store_op prepare_op;
-    uint64_t requests_at_tick;      /* to see whether a second was idle */
+    uint64_t requests_seen;         /* by the last tick, and since when no more came */
+    uint64_t idle_since_us;
     unsigned background_ops;        /* on the log's lane, beside the log's own */
 
     struct hlfs_counters counters;
@@ -225,6 +226,7 @@ struct hlfs {
         uint64_t last_seq, synced_seq, time_us;
     } facts;
     uint64_t since_us;
+    uint64_t epoch;                 /* ours; 0: read-only */
 };
 
 /* monitor.c */
@@ -289,7 +291,7 @@ bool removal_work(struct hlfs *v);
 /* A durable header names CHECKPOINT: what it doomed may go. */
 void removal_allow(struct hlfs *v, const struct record_ref *checkpoint);
 void removal_free(struct hlfs *v);
-void removal_prepare_tick(struct hlfs *v);      /* fill the pool when idle */
+void removal_prepare_tick(struct hlfs *v, uint64_t now_us); /* fill the pool when idle */
 
 /* open.c */
 int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o,

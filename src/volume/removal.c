@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #define REMOVALS_IN_FLIGHT 4u
+#define IDLE_US 1000000u        /* without requests: then the pool is filled */
 
 struct removal {
     struct list node;
@@ -110,15 +111,18 @@ static void prepared(struct store_op *op, int res)
 }
 
 /* After a second without requests: one spare file more. */
-void removal_prepare_tick(struct hlfs *v)
+void removal_prepare_tick(struct hlfs *v, uint64_t now_us)
 {
     const struct hlfs_counters *c = &v->counters;
     uint64_t requests = c->reads + c->writes + c->flushes + c->discards + c->zeroes;
-    bool idle = requests == v->requests_at_tick;
 
-    v->requests_at_tick = requests;
-    if (!idle || requests == 0 || v->pool_full || v->prepare_in_flight || v->fenced ||
-        v->stopping || log_error(v->log) != 0) {
+    if (requests != v->requests_seen) {
+        v->requests_seen = requests;
+        v->idle_since_us = now_us;
+        v->pool_full = false;
+    }
+    if (requests == 0 || now_us < v->idle_since_us + IDLE_US || v->pool_full ||
+        v->prepare_in_flight || v->fenced || v->stopping || log_error(v->log) != 0) {
         return;
     }
     v->prepare_op = (struct store_op){
