@@ -18,7 +18,9 @@
 #define HOLE_PROBES 64
 #define POOL_SEGMENTS 8                         /* the most that the library keeps */
 #define POOL_POLL_MS 100
-#define POOL_PATIENCE 30                        /* polls without a new file: it is full */
+/* Polls without a change: then the spare files are all there, or no more will come. */
+#define POOL_CALM 5
+#define POOL_PATIENCE 50
 
 /* ---- What is asked for ---------------------------------------------------- */
 
@@ -165,19 +167,17 @@ static int range_fit(struct load *load)
 static int pool_warm(struct hlfs *v)
 {
     const struct timespec poll = { .tv_nsec = POOL_POLL_MS * 1000000L };
-    uint64_t pool_bytes = 0;
     struct hlfs_info info = { 0 };
+    uint64_t pool_bytes = 0;
+    unsigned calm = 0, patience = POOL_PATIENCE;
     int r = hlfs_flush(v);      /* a volume that was asked nothing yet prepares nothing */
 
-    for (unsigned polls = 0; r == 0 && polls < POOL_PATIENCE; polls++) {
+    while (r == 0 && calm < patience) {
         r = hlfs_get_info(v, &info, sizeof(info));
-        if (info.pool_bytes >= POOL_SEGMENTS * info.segment_bytes) {
-            break;
-        }
-        if (info.pool_bytes > pool_bytes) {
-            polls = 0;
-        }
+        calm = info.pool_bytes == pool_bytes ? calm + 1 : 0;
         pool_bytes = info.pool_bytes;
+        patience = pool_bytes >= POOL_SEGMENTS * info.segment_bytes ? POOL_CALM
+                                                                    : POOL_PATIENCE;
         (void)nanosleep(&poll, NULL);
     }
     return r < 0 ? fail("bench: the spare files cannot be laid out: %s", strerror(-r))

@@ -8,7 +8,7 @@
 
 #define READS_MAX 16                /* under way at a time */
 #define READ_BYTES_MAX MIB(1)       /* any place's bytes fit */
-#define GAP_BYTES_MAX KIB(64)       /* read along rather than read apart */
+#define GAP_BYTES_MAX KIB(32)       /* read along rather than read apart */
 
 struct fetch_read {
     struct store_op op;

@@ -85,6 +85,7 @@ struct log *log_new(const struct log_params *p)
     l->created_file = p->epoch;
     l->fence_checked_us = l->last_request_us = log_now(l);
     l->store_free = UINT64_MAX;
+    l->header_told = true;
     l->move_cut = p->next_seq;      /* lower segments end with the accepted tail */
     l->standby = segment_new(l, p->epoch, p->segment_bytes, SEGMENT_STANDBY);
     if (!l->standby || buffers_new(l) < 0) {
@@ -644,6 +645,7 @@ bool log_pump(struct log *l)
         records_submit(l);
     }
     sync_answer(l);
+    sync_tell_header(l);
     log_check(l);
     submitted = l->submitted;
     l->submitted = false;
@@ -656,20 +658,21 @@ bool log_pump(struct log *l)
 
 /* ---- Time ----------------------------------------------------------------- */
 
-void log_mark(struct log *l)
+uint64_t log_mark(struct log *l)
 {
     struct log_space s;
     struct record *r;
 
     if (l->open || l->moving || l->unplaced || l->error == -ESTALE ||
         log_reserve(l, LOG_SYSTEM, 0, sizeof(struct entry_head_disk), &s) < 0) {
-        return;
+        return 0;
     }
     r = s.record;
     r->entry_used += (uint32_t)entry_put_mark(entry_room(r));
     r->entry_count++;
     log_commit(l, &s);
     (void)record_close_open(l);
+    return r->seq;
 }
 
 uint64_t log_tick(struct log *l, uint64_t now_us)

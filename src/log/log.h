@@ -24,6 +24,8 @@
  *   LOG-4  Records are handed to the store in order of seq, a segment's header before
  *          its first record, its footer after its last.
  *   LOG-5  A header names only a synced checkpoint.
+ *   LOG-6  client->header_synced() is called only when the header is durable and the
+ *          number after ours was seen absent since (as LOG-2).
  */
 #ifndef HLFS_LOG_LOG_H
 #define HLFS_LOG_LOG_H
@@ -192,8 +194,8 @@ bool log_wants_pump(const struct log *l);
  * be called (monotonic, microseconds). */
 uint64_t log_tick(struct log *l, uint64_t now_us);
 
-/* A mark that says what is synced, at close. */
-void log_mark(struct log *l);
+/* A mark that says what is synced, at close: its seq, 0 if there is no room for it. */
+uint64_t log_mark(struct log *l);
 
 /* Stop: no more marks, standby segments or retries; when log_idle() all is over. */
 void log_stop(struct log *l);

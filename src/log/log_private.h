@@ -105,6 +105,9 @@ struct log {
     uint8_t fence_byte[8];
     bool fence_in_flight;
     bool hold_answers;              /* a create's outcome is open: LOG-2 */
+    bool header_told;               /* client->header_synced() knows it */
+    bool header_looked;             /* a look has begun since it is durable */
+    struct record_ref header_checkpoint;    /* of the header written last */
     uint64_t fence_checked_us, last_sync_us, last_request_us;
 
     unsigned appends;               /* record appends in flight */
@@ -164,6 +167,7 @@ void sync_pump(struct log *l);
 bool sync_wants_durable(const struct log *l, const struct record *r);
 void sync_reached(struct log *l, uint64_t seq);
 void sync_answer(struct log *l);
+void sync_tell_header(struct log *l);
 uint64_t sync_fence_file(const struct log *l);
 void sync_look(struct log *l);
 

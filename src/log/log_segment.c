@@ -70,7 +70,7 @@ static void standby_created(struct store_op *op, int res)
     log_retry(l);       /* look at the room that is left */
     if (res == 0) {
         s->phase = SEGMENT_STANDBY;
-        l->hold_answers = false;
+        l->hold_answers = l->create_again = false;
         l->stat.segments_created++;
         if (!l->moving) {
             log_clear_error(l);
@@ -83,9 +83,8 @@ static void standby_created(struct store_op *op, int res)
         log_fence(l);
         return;
     }
-    if (res == -EIO) {
-        l->create_again = true;     /* it may be there and ours: only a retry tells */
-    } else {
+    l->create_again |= res == -EIO;     /* it may be there and ours: only success tells */
+    if (!l->create_again) {
         l->created_file--;          /* it stays the next number, and what is looked for */
         sync_look(l);
     }
@@ -113,7 +112,6 @@ void segment_standby(struct log *l)
         return;     /* the next pump tries again */
     }
     l->created_file = s->file;
-    l->create_again = false;
     l->hold_answers = true;
     l->standby = s;
     s->op = (struct store_op){
@@ -198,7 +196,8 @@ static void header_written(struct store_op *op, int res)
     } else {
         s->header_written = true;
         if (!s->broken) {
-            l->client->header_synced(l->opaque, &s->header.checkpoint);
+            l->header_told = l->header_looked = false;
+            l->header_checkpoint = s->header.checkpoint;
         }
     }
 }
@@ -401,6 +400,7 @@ static void records_unplace(struct log *l)
 
         if (r->state == RECORD_FILLED && !r->unplaced) {
             r->segment->unsubmitted--;
+            free(TAKE_PTR(r->segment->footer));     /* its place is behind a gap */
         }
         r->state = RECORD_FILLED;
         r->unplaced = true;

@@ -212,12 +212,17 @@ static void fence_looked(struct store_op *op, int res)
     l->ops--;
     l->fence_in_flight = false;
     if (op->file <= l->created_file) {
+        l->header_looked = false;
         return;     /* ours by now */
     }
     if (res >= 0) {
         log_fence(l);
     } else if (res == -ENOENT && op->file == sync_fence_file(l)) {
         l->hold_answers = false;
+        if (!l->header_told && l->header_looked) {
+            l->header_told = true;
+            l->client->header_synced(l->opaque, &l->header_checkpoint);
+        }
     }
 }
 
@@ -229,6 +234,7 @@ void sync_look(struct log *l)
         return;
     }
     l->fence_in_flight = true;
+    l->header_looked = !l->header_told;
     l->fence_op = (struct store_op){
         .what = STORE_PREAD,
         .file = sync_fence_file(l),
@@ -237,4 +243,16 @@ void sync_look(struct log *l)
         .done = fence_looked,
     };
     log_submit(l, &l->fence_op);
+}
+
+/*
+ * LOG-6.  Who takes over reads the headers after its vote: a header that was durable
+ * while there was no vote yet is seen by all who come later.
+ */
+void sync_tell_header(struct log *l)
+{
+    if (!l->header_told && !l->header_looked && !l->hold_answers && !l->stopping &&
+        l->error != -ESTALE) {
+        sync_look(l);       /* if that fails the next tick looks again */
+    }
 }

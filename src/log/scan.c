@@ -187,6 +187,27 @@ int scan_footer(struct scan *s, uint64_t offset, uint8_t **ret, size_t *ret_byte
     return res == -EAGAIN ? 0 : res;
 }
 
+int scan_footer_search(struct scan *s, uint64_t *offset, uint8_t **ret,
+                       size_t *ret_bytes)
+{
+    for (uint64_t at = *offset; at + FOOTER_HEADER_BYTES <= s->size; at += PLACE_UNIT) {
+        struct footer_disk f;
+        int res = window_fill(s, at, sizeof(f));
+
+        s->asked = at;
+        if (res < 0 || !window_has(s, at, sizeof(f))) {
+            return res;     /* an error, or the end of the file */
+        }
+        memcpy(&f, s->window + (at - s->window_at), sizeof(f));
+        res = le32(f.magic) == FOOTER_MAGIC ? scan_footer(s, at, ret, ret_bytes) : 0;
+        if (res != 0) {
+            *offset = at;
+            return res;
+        }
+    }
+    return 0;
+}
+
 /* ---- Checkpoints ---------------------------------------------------------- */
 
 static int overrides_decode(const uint8_t *payload, const struct entry *e,

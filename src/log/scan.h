@@ -52,6 +52,10 @@ int scan_search(struct scan *s, uint64_t *offset, struct record_header *ret,
  */
 int scan_footer(struct scan *s, uint64_t offset, uint8_t **ret, size_t *ret_bytes);
 
+/* The first footer at *OFFSET or behind it: as scan_footer(), *OFFSET is where. */
+int scan_footer_search(struct scan *s, uint64_t *offset, uint8_t **ret,
+                       size_t *ret_bytes);
+
 /*
  * The checkpoint in the record that REF names, which is in the segment of S.  With
  * READ_ONLY as entry_next().  *RET_OVERRIDES is a malloc'ed array of

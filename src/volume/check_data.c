@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define BATCH_BLOCKS 65536u     /* sorted by place, and read together */
+#define BATCH_BLOCKS 262144u    /* sorted by place, and read together */
 #define TRIES_MAX 5             /* without getting further */
 
 struct data {
@@ -35,9 +35,9 @@ static int block_read(void *opaque, const struct fetch_item *item, const uint8_t
     }
     c->result.blocks++;
     if (res < 0) {
-        check_error(c, "block %" PRIu64 " at segment %" PRIu64 ", offset %" PRIu64 " %s%s",
-                    item->key, file, place_offset(item->place), res == -EBADMSG ?
-                    "does not fit its checksum" : "cannot be read: ",
+        check_error(c, "block %" PRIu64 " at segment %" PRIu64 ", offset %" PRIu64
+                    " %s%s", item->key, file, place_offset(item->place),
+                    res == -EBADMSG ? "does not fit its checksum" : "cannot be read: ",
                     res == -EBADMSG ? "" : error_name(res));
     }
     return 0;

@@ -240,7 +240,8 @@ static int checkpoint_check(struct check *c, const struct check_segment *s)
         res = scan_checkpoint(&scan, ref, c->identity.block_bytes, true, &ck, &overrides);
         scan_done(&scan);
     }
-    if (res == -ENOENT || (res == -EBADMSG && named && check_same(c, named) == 0)) {
+    if (res == -ENOENT || (res == -EBADMSG && named && named->state == SEGMENT_VALID &&
+                           check_same(c, named) == 0)) {
         return -ESTALE;
     }
     if (res == -ENOMEM) {

@@ -173,7 +173,7 @@ static void footer_check(struct reader *r, const uint8_t *footer, size_t bytes,
     }
 }
 
-/* The footer stands behind the last record, or where a header says. */
+/* The footer stands where a higher header says, or anywhere behind the last record. */
 static int footer_find(struct reader *r)
 {
     struct check_segment *s = r->s;
@@ -181,7 +181,8 @@ static int footer_find(struct reader *r)
     uint64_t at = ref->file ? ref->offset : s->end_offset;
     uint8_t *footer;
     size_t bytes;
-    int res = scan_footer(&r->scan, at, &footer, &bytes);
+    int res = ref->file ? scan_footer(&r->scan, at, &footer, &bytes) :
+              scan_footer_search(&r->scan, &at, &footer, &bytes);
 
     if (res == 1) {
         footer_check(r, footer, bytes, at);

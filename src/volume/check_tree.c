@@ -298,11 +298,8 @@ static void overrides_apply(struct check *c)
     for (uint32_t i = 0; i < c->checkpoint.override_count; i++) {
         uint64_t file = le64(c->overrides[i].file);
         uint64_t live = le64(c->overrides[i].live_bytes);
-        struct check_segment *s = check_find(c, file);
+        struct check_segment *s = segment_named(c, file);
 
-        if (!s && live > 0) {
-            s = absent_find(c, file);
-        }
         if (s) {
             s->in_table = true;
             s->live = live;

@@ -9,6 +9,8 @@
  *                |               |             |  +-E2BIG----+           |
  *                +---- a page moved, because its segment broke ----------+
  *
+ * On a full store SYNC_MARK may follow before IDLE.
+ *
  *   CKPT-1  A checkpoint names only durable places: the layer's are before the merge
  *           begins, the pages' are when the record is.
  *   CKPT-2  Until the record is durable, look-ups use the old tree and the frozen layer.
@@ -515,20 +517,39 @@ static void set_budget(struct hlfs *v)
  * What a checkpoint dooms goes when a durable header names it.  A full store may have
  * no room for the segment that this takes; but open looks for a checkpoint in the newest
  * segment before it asks its header, and every later header will name this one or a
- * later one: where it stands in the newest segment it counts by itself.
+ * later one: where it stands in the newest segment, and a durable mark behind it says
+ * that it is synced, it counts by itself.
  */
 static void make_room(struct hlfs *v)
 {
-    if (!usage_has_doomed(v->usage) || log_guest_error(v->log) != -ENOSPC) {
+    struct checkpoint_run *c = &v->checkpoint;
+
+    if (c->state != CHECKPOINT_IDLE || !usage_has_doomed(v->usage) ||
+        log_guest_error(v->log) != -ENOSPC) {
         return;
     }
-    if (v->checkpoint_ref.file == log_newest_file(v->log)) {
-        removal_allow(v, &v->checkpoint_ref);
-    } else {
+    v->pump = true;
+    if (v->checkpoint_ref.file != log_newest_file(v->log)) {
         log_roll(v->log);
-        log_mark(v->log);
-        v->pump = true;
+        (void)log_mark(v->log);
+        return;
     }
+    log_close_record(v->log);
+    c->record_seq = log_mark(v->log);
+    if (c->record_seq != 0) {       /* else the next tick tries again */
+        c->state = CHECKPOINT_SYNC_MARK;
+    }
+}
+
+static bool step_sync_mark(struct hlfs *v)
+{
+    struct checkpoint_run *c = &v->checkpoint;
+
+    if (wait_durable(v, c->record_seq) == 1) {
+        c->state = CHECKPOINT_IDLE;
+        removal_allow(v, &v->checkpoint_ref);
+    }
+    return true;
 }
 
 static void commit(struct hlfs *v)
@@ -614,6 +635,8 @@ bool checkpoint_work(struct hlfs *v)
         return step_record(v);
     case CHECKPOINT_SYNC_RECORD:
         return step_sync_record(v);
+    case CHECKPOINT_SYNC_MARK:
+        return step_sync_mark(v);
     }
     return false;
 }
@@ -644,7 +667,7 @@ void checkpoint_pages_moved(struct hlfs *v, struct place from)
     if (!place_is_hole(from)) {
         pagecache_drop(v->cache, from);
     }
-    if (c->state > CHECKPOINT_SYNC_LAYER) {
+    if (c->state > CHECKPOINT_SYNC_LAYER && c->state < CHECKPOINT_SYNC_MARK) {
         c->moved = true;
         if (c->state != CHECKPOINT_SYNC_RECORD) {
             c->waiting = c->wants_room = false;

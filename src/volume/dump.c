@@ -97,8 +97,8 @@ static const char *printable(char *text)
 static void root_dump(struct dump *d, unsigned tree, const struct root_ref *root)
 {
     if (root->levels > 0) {
-        line(d, "      root of the %s tree: %u levels, segment %" PRIu64 " offset %" PRIu64,
-             tree_text(tree), root->levels, place_file(root->place),
+        line(d, "      root of the %s tree: %u levels, at segment %" PRIu64
+             ", offset %" PRIu64, tree_text(tree), root->levels, place_file(root->place),
              place_offset(root->place));
     }
 }
@@ -165,9 +165,9 @@ static void record_dump(struct dump *d, uint64_t at, const struct record_header 
     size_t pos = 0;
     int res;
 
-    line(d, "  record %" PRIu64 " at offset %" PRIu64 ": %s, synced %" PRIu64 ", head %u, "
-         "payload %u, %u entries", h->seq, at, time_text(h->time_us, when), h->synced,
-         h->head_bytes, h->payload_bytes, h->entry_count);
+    line(d, "  record %" PRIu64 " at offset %" PRIu64 ": %s, synced %" PRIu64
+         ", head %u, payload %u, %u entries", h->seq, at, time_text(h->time_us, when),
+         h->synced, h->head_bytes, h->payload_bytes, h->entry_count);
     while ((res = entry_next(head + RECORD_HEADER_BYTES, h->entry_bytes, &pos,
                              h->payload_bytes, d->identity.block_bytes, true, &e)) == 1) {
         entry_dump(d, &e, at + h->head_bytes);
@@ -188,8 +188,9 @@ static int footer_dump(struct dump *d, struct scan *s, uint64_t at)
 
     if (res == 1) {
         memcpy(&f, footer, sizeof(f));
-        line(d, "  footer at offset %" PRIu64 ": records %" PRIu64 " to %" PRIu64 ", %u of "
-             "them, %zu bytes", at, le64(f.first), le64(f.last), le32(f.records), bytes);
+        line(d, "  footer at offset %" PRIu64 ": records %" PRIu64 " to %" PRIu64
+             ", %u of them, %zu bytes", at, le64(f.first), le64(f.last), le32(f.records),
+             bytes);
         free(footer);
     }
     return res;

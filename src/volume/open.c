@@ -531,7 +531,7 @@ static int open_for_writing(struct hlfs *v)
 {
     struct replay_result facts;
     uint64_t epoch = 0, segment_bytes;
-    int res = durability_check(v);
+    int res = durability_check(v), tries = 0;
 
     if (res < 0) {
         return res;
@@ -542,7 +542,9 @@ static int open_for_writing(struct hlfs *v)
     if (res < 0) {
         return res;
     }
-    res = recover_lower(v, epoch);
+    do {    /* a writer taken over by force may still be removing segments */
+        res = recover_lower(v, epoch);
+    } while (res == -ESTALE && tries++ < VOTES_MAX);
     if (res == 0) {
         res = replay(v, &facts);
     }

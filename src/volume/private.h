@@ -125,6 +125,7 @@ enum checkpoint_state {
     CHECKPOINT_MERGE_USAGE,
     CHECKPOINT_RECORD,          /* the record is to be written */
     CHECKPOINT_SYNC_RECORD,
+    CHECKPOINT_SYNC_MARK,       /* it is done; until a mark says so: see make_room() */
 };
 
 struct checkpoint_run {

@@ -40,6 +40,7 @@ struct model {
     /* The check under way: */
     bool in_set[MODEL_REQUESTS];    /* S */
     bool left[MODEL_REQUESTS];      /* not yet taken off */
+    bool optional[MODEL_REQUESTS];  /* not in S, and may be taken off or dropped */
     size_t zeros[MODEL_REQUESTS];   /* further zeros that S may have */
     size_t zero_count;
     unsigned sets;
@@ -374,12 +375,47 @@ static bool refuse_left(struct model *m)
     return refuse(m, "the order learned from reads has a circle");
 }
 
+/* Zeros that nothing comes after, and before which S has all: they join freely. */
+static void join_optional(struct model *m)
+{
+    uint64_t missing = NEVER;       /* the first answer of what is not in S */
+
+    for (size_t i = 0; i < m->count; i++) {
+        if (is_change(&m->requests[i]) && !m->in_set[i]) {
+            missing = MIN(missing, m->requests[i].answered);
+        }
+    }
+    for (size_t i = 0; i < m->count; i++) {
+        const struct request *r = &m->requests[i];
+
+        m->optional[i] = r->kind == MODEL_ZERO && r->answered == NEVER &&
+                         !m->in_set[i] && r->submitted < missing;
+        m->left[i] |= m->optional[i];
+    }
+}
+
+/*
+ * Nothing can be taken off: drop the optional zero that was submitted last.  Whatever
+ * another one keeps from being taken off this one does, too, so no way on keeps it.
+ */
+static bool drop_optional(struct model *m)
+{
+    for (size_t i = m->count; i > 0; i--) {
+        if (m->left[i - 1] && m->optional[i - 1]) {
+            m->left[i - 1] = false;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Is there an order of S after which the volume shows what it shows? */
 static bool set_explains(struct model *m)
 {
     memset(m->covered, 0, m->units * sizeof(*m->covered));
     memcpy(m->left, m->in_set, sizeof(m->left));
-    while (take_one_off(m)) {
+    join_optional(m);
+    while (take_one_off(m) || drop_optional(m)) {
     }
     m->prefix_count = 0;
     for (size_t i = 0; i < m->count; i++) {
@@ -482,7 +518,8 @@ static bool explained(struct model *m, const void *image)
     m->zero_count = 0;
     m->sets = 0;
     for (size_t i = 0; i < m->count; i++) {
-        if (m->requests[i].kind == MODEL_ZERO && !m->in_set[i]) {
+        if (m->requests[i].kind == MODEL_ZERO && !m->in_set[i] &&
+            m->requests[i].answered != NEVER) {
             m->zeros[m->zero_count++] = i;
         }
     }

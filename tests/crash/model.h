@@ -23,7 +23,9 @@
  *  - The smallest S is enough: what must be there, what the content shows to be there,
  *    and all that comes before.  A further write that no unit shows would be covered
  *    wholly and can be left out.  Only a further *zero* may be needed, because zeros do
- *    not say whose they are: every set of those is tried, smaller ones first.
+ *    not say whose they are.  Those that were answered are tried in every set that the
+ *    order allows, smaller ones first; those that were not have no successor, so they
+ *    join where they can be taken off and are dropped where they cannot.
  *
  * What is not decided ("slack"): a request that was answered with an error may have
  * happened, wholly or not at all, at any time after it was submitted.  A request longer

@@ -207,7 +207,7 @@ static void empty_the_disk(struct run *r, struct writer *x)
     for (int i = 0; i < 40 && !writer_dead(x) && !world_failed(w); i++) {
         writer_run(x, 1000000);
         before = w->enospc;
-        writer_submit(x, REQUEST_WRITE, 0, w->options.block_bytes, HLFS_FUA);
+        writer_submit(x, REQUEST_WRITE, 0, MIN(w->bytes, KIB(4)), HLFS_FUA);
         writer_settle(x);
         if (w->enospc == before) {
             return;
@@ -434,6 +434,7 @@ static void takeover(struct run *r)
     stranger_lives(r, old);
     w->writer = x;
     faults_stop(r);
+    writer_run(x, w->faults ? 2000000 : 0);
     w->faults = false;
     image_check(r, x);
     for (uint64_t n = below(r, 20); n > 0 && !world_failed(w) && !writer_dead(x); n--) {

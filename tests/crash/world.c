@@ -36,6 +36,24 @@ void world_say(const struct world *w, const char *format, ...)
     (void)putchar('\n');
 }
 
+static void dump_line(void *opaque, const char *line)
+{
+    (void)opaque;
+    (void)puts(line);
+}
+
+void world_dump(struct world *w)
+{
+    struct store *s;
+
+    if (!world_trace || sim_is_cut(w->sim)) {
+        return;
+    }
+    if (sim_store_open(w->sim, SIM_OPEN_READ_ONLY, &s) == 0) {
+        (void)volume_dump(s, dump_line, NULL);
+    }
+}
+
 static void engine_says(void *opaque, int level, const char *text)
 {
     (void)level;
@@ -514,6 +532,7 @@ static bool try_again(struct world *w, const char *what, int res)
     }
     world_check_misuse(w);
     world_fail(w, "%s failed: %s: %s", what, error_name(res), error_text());
+    world_dump(w);
     return false;
 }
 

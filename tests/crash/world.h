@@ -71,6 +71,7 @@ bool world_failed(const struct world *w);
 extern bool world_trace;
 __attribute__((format(printf, 2, 3)))
 void world_say(const struct world *w, const char *format, ...);
+void world_dump(struct world *w);       /* what the log holds */
 
 /* The volume exists: made, however often the power is cut meanwhile. */
 void world_create(struct world *w);

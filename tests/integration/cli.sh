@@ -112,10 +112,11 @@ wrong 1 nothing dump "$SETUP_TMP/nothing"
 step "check finds bytes that changed"
 expect_status 0 "$HLFS" create disks/bad 16M
 expect_status 0 "$HLFS" bench disks/bad --io write --pattern seq --size 64K --count 256
-victim=$(find disks/bad/log -type f -size +2M | sort | head -n 1)
-size=$(stat -c %s "$victim")
-for i in 3 4 5 6 7; do
-    printf 'damage' | dd of="$victim" bs=1 seek=$((size * i / 10)) conv=notrunc status=none
+for victim in disks/bad/log/*/*; do
+    size=$(stat -c %s "$victim")
+    for i in 3 4 5 6 7; do
+        printf 'damage' | dd of="$victim" bs=1 seek=$((size * i / 10)) conv=notrunc status=none
+    done
 done
 expect_status 1 "$HLFS" check disks/bad --data --json
 jq -e '.errors > 0 and (.findings | length) > 0' out > /dev/null || fail "$(cat out)"
@@ -136,7 +137,7 @@ json ".holder_alive and .holder_pid > 0 and .holder_host == \"$(hostname)\"" inf
 json '.errors == 0' check "$disk"
 expect_status 0 "$HLFS" dump "$disk"
 wrong 1 "$(hostname)" bench "$disk" --io write --time 1
-wrong 1 "$(hostname)" rm "$disk" --yes
+wrong 1 held rm "$disk" --yes
 expect_status 1 "$HLFS" create "$disk" 32M --force
 expect_status 1 timeout 20 "$HLFS" serve "$disk" --socket second.sock
 expect_text err "$(hostname)"

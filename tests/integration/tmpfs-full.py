@@ -37,11 +37,21 @@ def full(h, action):
         return True
 
 
+def write_chunk(h, number, patience_s):
+    """False: no room came in that time; it comes back in the background."""
+    end = time.monotonic() + patience_s
+    while full(h, lambda: h.pwrite(content(number), number * CHUNK)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def fill(h, first):
     """Write chunks from FIRST on until ENOSPC; returns those that were answered."""
     written = []
     for number in range(first, h.get_size() // CHUNK):
-        if full(h, lambda n=number: h.pwrite(content(n), n * CHUNK)):
+        if not write_chunk(h, number, 3):
             break
         written.append(number)
         if number % 8 == 7 and full(h, h.flush):
@@ -63,12 +73,8 @@ def free_and_write(h, written):
             h.trim(CHUNK, number * CHUNK)
     h.flush()
     again = [n for n in written if n >= KEPT][:8]
-    for _ in range(200):            # room comes back in the background
-        if not full(h, lambda: h.pwrite(content(again[0]), again[0] * CHUNK)):
-            break
-        time.sleep(0.05)
     for number in again:
-        h.pwrite(content(number), number * CHUNK)
+        assert write_chunk(h, number, 10), "no room comes back"
     h.flush()
     check(h, list(range(KEPT)) + again)
 
