@@ -8,6 +8,10 @@
 #include "base/util.h"
 #include "store/store.h"
 
+#ifdef HLFS_PLANT_BUGS
+unsigned format_bugs;
+#endif
+
 static const uint8_t identity_magic[8] = "HLFSVOL";
 static const uint8_t segment_magic[8] = "HLFSSEG";
 
@@ -196,6 +200,11 @@ uint32_t segment_seed(const struct segment_header *h)
     uint32_t crc = crc32c(0, h->salt, SALT_BYTES);
     le64_t file = to_le64(h->file);
 
+#ifdef HLFS_PLANT_BUGS
+    if (format_bugs & 1u << FORMAT_BUG_SALT_IGNORED) {
+        return 0;
+    }
+#endif
     crc = crc32c(crc, h->uuid, UUID_BYTES);
     return crc32c(crc, &file, sizeof(file));
 }
@@ -256,7 +265,15 @@ int record_decode(const void *buf, size_t len, uint32_t seed, uint64_t epoch,
     };
     if (h.head_bytes > RECORD_HEAD_MAX || h.payload_bytes > RECORD_PAYLOAD_MAX ||
         h.head_bytes == 0 || !IS_ALIGNED(h.head_bytes | h.payload_bytes, PLACE_UNIT) ||
-        h.entry_bytes > h.head_bytes - RECORD_HEADER_BYTES || h.epoch != epoch) {
+        h.entry_bytes > h.head_bytes - RECORD_HEADER_BYTES) {
+        return -EBADMSG;
+    }
+#ifdef HLFS_PLANT_BUGS
+    if (format_bugs & 1u << FORMAT_BUG_EPOCH_IGNORED) {
+        epoch = h.epoch;
+    }
+#endif
+    if (h.epoch != epoch) {
         return -EBADMSG;
     }
     if (len < RECORD_HEADER_BYTES + h.entry_bytes) {

@@ -376,4 +376,13 @@ int footer_decode(const void *buf, size_t len, uint32_t seed, uint64_t offset,
 int footer_next(const void *buf, size_t len, size_t *pos, uint64_t *ret_offset,
                 const void **ret_record, size_t *ret_len);
 
+#ifdef HLFS_PLANT_BUGS
+/* Bugs that the crash tests must find (docs/hacking.md). */
+enum format_bug {
+    FORMAT_BUG_EPOCH_IGNORED = 1,   /* a record of another epoch is taken */
+    FORMAT_BUG_SALT_IGNORED = 2,    /* sums are not seeded: stale records fit */
+};
+extern unsigned format_bugs;
+#endif
+
 #endif

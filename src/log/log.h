@@ -224,7 +224,6 @@ void log_get_stat(const struct log *l, struct log_stat *ret);
 /* Bugs that the crash tests must find (docs/hacking.md). */
 enum log_bug {
     LOG_BUG_FLUSH_EARLY = 1,        /* answered before the sync */
-    LOG_BUG_NO_FENCE = 2,           /* the number after ours is not looked at */
 };
 extern unsigned log_bugs;
 #endif

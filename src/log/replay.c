@@ -227,6 +227,12 @@ static int cursor_next(struct replay *r, struct cursor *c)
             c->next = c->offset + record_bytes(&c->h);
         }
     }
+#ifdef HLFS_PLANT_BUGS
+    if (replay_bugs & 1u << REPLAY_BUG_STALE_TAKEN && res == 1 &&
+        c->h.seq < c->expected) {
+        c->h.seq = c->expected;
+    }
+#endif
     if (res == 1 && c->h.seq != c->expected) {
         res = 0;        /* REPLAY-1 */
     }
@@ -540,15 +546,39 @@ static int cursor_seek(struct run *u, size_t i)
     if (res != 1 || c->h.seq != u->expected || u->expected >= u->bound[i]) {
         return res < 0 ? res : 0;
     }
+    return 1;
+}
+
+/* Has a segment below that of cursor I the expected record, too? */
+static int lower_copy(struct run *u, size_t i)
+{
+    int res = 0;
+
+    while (i > u->low && res == 0) {
+        res = cursor_seek(u, --i);
+    }
+    return res;
+}
+
+/*
+ * Is the record that cursor I stands at, of the expected seq, to be taken?  What is not
+ * known to be synced is verified (REPLAY-4).  So is one that a lower segment has as well
+ * (REPLAY-3), synced or not: a former open may have found it torn and have accepted the
+ * lower copy; that is the one which is synced.
+ */
+static int record_counts(struct run *u, size_t i)
+{
     if (u->expected <= u->synced) {
-        return 1;
+        int res = lower_copy(u, i);
+
+        return res == 1 ? payload_verify(u->r, &u->cursors[i]) : res < 0 ? res : 1;
     }
 #ifdef HLFS_PLANT_BUGS
     if (replay_bugs & 1u << REPLAY_BUG_TORN_TAKEN) {
         return 1;
     }
 #endif
-    return payload_verify(u->r, c);     /* REPLAY-4 */
+    return payload_verify(u->r, &u->cursors[i]);
 }
 
 /* The cursor with the expected record, the highest first (REPLAY-3), or -ENODATA. */
@@ -565,6 +595,9 @@ static int find_record(struct run *u, struct cursor **ret)
     for (size_t i = u->high; i > u->low; i--) {
         int res = cursor_seek(u, i - 1);
 
+        if (res == 1) {
+            res = record_counts(u, i - 1);
+        }
         if (res < 0) {
             return res;
         }

@@ -80,9 +80,8 @@ int replay_run(struct replay *r, uint64_t from_seq, const struct replay_ops *ops
 #ifdef HLFS_PLANT_BUGS
 enum replay_bug {
     REPLAY_BUG_TORN_TAKEN = 1,      /* the tail's payload is not verified */
-    REPLAY_BUG_EPOCH_IGNORED = 2,   /* a record of another epoch is taken */
-    REPLAY_BUG_SALT_IGNORED = 3,    /* sums are not seeded: stale records fit */
-    REPLAY_BUG_CUT_IGNORED = 4,     /* void records are taken */
+    REPLAY_BUG_CUT_IGNORED = 2,     /* void records are taken */
+    REPLAY_BUG_STALE_TAKEN = 3,     /* a record with a seq that was before is taken */
 };
 extern unsigned replay_bugs;
 #endif

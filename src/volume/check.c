@@ -2,7 +2,7 @@
 /*
  * Looking for every inconsistency of a volume: the order of things, and the findings.
  *
- *   headers --> checkpoints --> replay --> records --> trees, usage --> (data)
+ *   headers --> replay --> checkpoints --> records --> trees, usage --> (data)
  *
  * A writer may be at work meanwhile.  What it adds is not looked at.  What it takes away
  * may be read half, or be another segment's by then: before bytes are called damaged,
@@ -245,9 +245,9 @@ int check_view(struct check *c)
     view_done(c);
     res = check_headers(c);
     if (res == 0) {
-        res = check_checkpoints(c);
+        res = check_replay(c);
     }
-    return res < 0 ? res : check_replay(c);
+    return res < 0 ? res : check_checkpoints(c);
 }
 
 /* Cleaner segments come with later versions: nothing of this one refers to any. */

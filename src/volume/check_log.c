@@ -222,7 +222,7 @@ void check_scan(struct check *c, const struct check_segment *s, struct scan *ret
     scan_init(ret, c->lane, &h);
 }
 
-/* The checkpoint that the header of S names.  1: it is the one to go by. */
+/* The checkpoint that the header of S names. */
 static int checkpoint_check(struct check *c, const struct check_segment *s)
 {
     const struct record_ref *ref = &s->checkpoint;
@@ -232,8 +232,8 @@ static int checkpoint_check(struct check *c, const struct check_segment *s)
     struct scan scan;
     int res = -EBADMSG;
 
-    if (!named && c->has_checkpoint) {
-        return 0;       /* older ones may have gone */
+    if (!named && c->has_checkpoint && ref->seq <= c->checkpoint_ref.seq) {
+        return 0;       /* one that is older than the newest may have gone */
     }
     if (named && named->state == SEGMENT_VALID) {
         check_scan(c, named, &scan);
@@ -264,10 +264,14 @@ static int checkpoint_check(struct check *c, const struct check_segment *s)
     c->checkpoint = ck;
     c->checkpoint_ref = *ref;
     c->overrides = overrides;
-    return 1;
+    c->size = ck.size;
+    return 0;
 }
 
-/* The newest header's, and each older one: an open may have to fall back to it. */
+/*
+ * The newest header's, and each older one: an open may have to fall back to it.  Where
+ * the replay has not come so far as to choose one, the newest that is whole is taken.
+ */
 int check_checkpoints(struct check *c)
 {
     uint64_t tried = 0;

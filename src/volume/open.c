@@ -228,6 +228,11 @@ static int tail_sync(struct hlfs *v, struct replay *r, const struct replay_resul
     if (facts->first_unsynced_file == 0) {
         return 0;
     }
+#ifdef HLFS_PLANT_BUGS
+    if (volume_bugs & 1u << VOLUME_BUG_TAIL_UNSYNCED) {
+        return 0;
+    }
+#endif
     s = replay_segments(r, &n);
     for (size_t i = 0; i < n; i++) {
         int res;

@@ -84,6 +84,18 @@ int volume_check(struct store *s, unsigned flags,
 int volume_dump(struct store *s, void (*fn)(void *opaque, const char *line),
                 void *opaque);
 
+#ifdef HLFS_PLANT_BUGS
+/* Bugs that the crash tests must find (docs/hacking.md). */
+enum volume_bug {
+    VOLUME_BUG_TAIL_UNSYNCED = 1,   /* open does not make the accepted tail durable */
+    VOLUME_BUG_CRC_OF_BUFFER = 2,   /* sums are of the guest's buffer, not of the copy */
+};
+extern unsigned volume_bugs;
+/* Called when a block has been copied from the guest's buffer FROM: what a guest may
+ * do to it meanwhile. */
+extern void (*volume_copied)(void *from, size_t len);
+#endif
+
 /* The identity of the volume in S, for those who do not open it.  Sentence. */
 struct identity;
 int volume_identity(struct store *s, struct identity *ret);

@@ -19,6 +19,11 @@
 
 #include "base/crc32c.h"
 
+#ifdef HLFS_PLANT_BUGS
+unsigned volume_bugs;
+void (*volume_copied)(void *from, size_t len);
+#endif
+
 #define COPY_OUTSIDE_BYTES KIB(32)      /* larger ones are copied outside */
 #define PUNCH_ENTRIES_MAX 1024u         /* layer entries that one turn removes */
 
@@ -31,6 +36,22 @@ struct write_scratch {
 static bool is_zero(const uint8_t *p, size_t len)
 {
     return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
+}
+
+/* The one pass over the guest's bytes: copy them, and the sum of the copy. */
+static uint32_t block_copy(void *to, const void *from, size_t len)
+{
+    uint32_t crc = crc32c_copy(to, from, len);
+
+#ifdef HLFS_PLANT_BUGS
+    if (volume_copied) {
+        volume_copied((void *)(uintptr_t)from, len);
+    }
+    if (volume_bugs & 1u << VOLUME_BUG_CRC_OF_BUFFER) {
+        crc = crc32c(0, from, len);
+    }
+#endif
+    return crc;
 }
 
 static uint64_t piece_first(const struct request *r)
@@ -215,7 +236,7 @@ static void piece_copy(struct request *r, struct write_scratch *scratch)
             continue;
         }
         if (whole) {
-            scratch->crc[i] = crc32c_copy(
+            scratch->crc[i] = block_copy(
                 to, (const uint8_t *)r->args.buf + (start - r->args.offset), block_bytes);
         } else {
             block_compose(r, i, to);
@@ -324,7 +345,7 @@ static bool overwrite_in_place(struct request *r)
     if (!bytes || !crc_slot) {
         return false;
     }
-    crc = crc32c_copy(bytes, (const uint8_t *)r->args.buf + (r->piece_at - r->args.offset),
+    crc = block_copy(bytes, (const uint8_t *)r->args.buf + (r->piece_at - r->args.offset),
                       v->block_bytes);
     *crc_slot = to_le32(crc);
     place = place_make(place_file(place), place_offset(place), v->block_bytes, crc);

@@ -502,30 +502,71 @@ static bool image_read(struct model *m, const void *image)
     return true;
 }
 
-/* S explains IMAGE, or S and some more zeros do. */
-static bool explained(struct model *m, const void *image)
+/* S as it is, or with more of the answered zeros. */
+static bool set_and_zeros_explain(struct model *m)
 {
     bool out[MODEL_REQUESTS] = { false };
-    char first_error[sizeof(m->error)];
 
-    if (!image_read(m, image)) {
-        return false;
-    }
-    close_downwards(m);
     if (set_explains(m)) {      /* nearly always; else the zeros are tried */
         return true;
     }
     m->zero_count = 0;
-    m->sets = 0;
     for (size_t i = 0; i < m->count; i++) {
         if (m->requests[i].kind == MODEL_ZERO && !m->in_set[i] &&
             m->requests[i].answered != NEVER) {
             m->zeros[m->zero_count++] = i;
         }
     }
-    memcpy(first_error, m->error, sizeof(first_error));     /* of the smallest set */
-    if (m->zero_count > 0 && sets_try(m, 0, out)) {
+    return m->zero_count > 0 && sets_try(m, 0, out);
+}
+
+/* Put into S all that was answered before unanswered zero I.  False: nothing new. */
+static bool make_way(struct model *m, size_t i)
+{
+    const struct request *z = &m->requests[i];
+    bool any = false;
+
+    if (z->kind != MODEL_ZERO || z->answered != NEVER) {
+        return false;
+    }
+    for (size_t j = 0; j < m->count; j++) {
+        const struct request *r = &m->requests[j];
+
+        if (is_change(r) && !m->in_set[j] && r->answered < z->submitted) {
+            m->in_set[j] = any = true;
+        }
+    }
+    close_downwards(m);
+    return any;
+}
+
+/*
+ * S explains IMAGE, or S and some more zeros do.  What an unanswered zero needs before
+ * it is among what a later submitted one needs: so many sets, one larger than the other.
+ */
+static bool explained(struct model *m, const void *image)
+{
+    char first_error[sizeof(m->error)];
+    bool smallest[MODEL_REQUESTS];
+
+    if (!image_read(m, image)) {
+        return false;
+    }
+    m->sets = 0;
+    close_downwards(m);
+    if (set_and_zeros_explain(m)) {
         return true;
+    }
+    memcpy(first_error, m->error, sizeof(first_error));
+    for (size_t i = 0; i < m->count; i++) {
+        if (!make_way(m, i)) {
+            continue;
+        }
+        memcpy(smallest, m->in_set, sizeof(smallest));
+        if (set_and_zeros_explain(m)) {
+            return true;
+        }
+        memcpy(m->in_set, smallest, sizeof(smallest));
     }
     if (m->sets <= SETS_MAX) {
         memcpy(m->error, first_error, sizeof(first_error));

@@ -504,6 +504,17 @@ static void generation(struct run *r, enum end *end)
     }
 }
 
+static struct rng scribbler;
+
+/* A guest that writes to its buffer while it is being written. */
+static void scribble(void *from, size_t len)
+{
+    if (rng_one_in(&scribbler, 8)) {
+        memset((uint8_t *)from + rng_below(&scribbler, len / MODEL_UNIT) * MODEL_UNIT, 0x5a,
+               MODEL_UNIT);
+    }
+}
+
 bool schedule_run(uint64_t seed, unsigned sim_bugs, char *text, size_t size,
                   struct schedule_stats *stats)
 {
@@ -511,6 +522,8 @@ bool schedule_run(uint64_t seed, unsigned sim_bugs, char *text, size_t size,
     enum end end = END_CUT;
     bool ok;
 
+    scribbler.state = ~seed;
+    volume_copied = scribble;
     draw_sizes(&r);
     draw_store(&r, sim_bugs);
     draw_taste(&r);
