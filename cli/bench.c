@@ -285,6 +285,12 @@ static double quantile_us(const struct histogram *h, double fraction)
     return (double)histogram_quantile(h, fraction) / 1000;
 }
 
+/* Was what is in the volume compared with what was written? */
+static bool report_verified(const struct report *p)
+{
+    return p->load->verify || (p->load->seeded && p->load->io == LOAD_READ);
+}
+
 static void json_add_known(struct json_object *o, const char *key, int64_t value)
 {
     json_object_object_add(o, key, value < 0 ? NULL : json_object_new_int64(value));
@@ -322,7 +328,7 @@ static void report_json(const struct report *p)
     json_add_known(o, "read_bytes", p->read_bytes);
     json_add_known(o, "rss_bytes", p->rss_bytes);
     json_add_uint(o, "buffer_bytes", r->buffer_bytes);
-    if (p->load->verify) {
+    if (report_verified(p)) {
         json_add_known(o, "verified_blocks", r->verified_blocks);
     }
     json_print(o);
@@ -357,7 +363,7 @@ static void report_print(const struct report *p)
     print_known("read", p->read_bytes);
     print_known("memory", p->rss_bytes);
     print_known("buffers", (int64_t)r->buffer_bytes);
-    if (p->load->verify && r->verified_blocks >= 0) {
+    if (report_verified(p) && r->verified_blocks >= 0) {
         printf("%-10s%" PRId64 " blocks are as written\n", "verified",
                r->verified_blocks);
     }

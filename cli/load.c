@@ -13,6 +13,7 @@
 #include "seeded.h"
 
 #define STEP_NS UINT64_C(1000000000)    /* between two lines of progress */
+#define BLOCK_BYTES 4096                /* of those that are counted as verified */
 
 enum slot_state { SLOT_IDLE, SLOT_READ, SLOT_WRITE, SLOT_FLUSH };
 
@@ -571,6 +572,8 @@ int load_run(const struct load *load, load_mark_fn mark, void *opaque,
     if (r == 0 && load->verify) {
         ret->verified_blocks = payload_verify(&run.payload, load->volume,
                                               load->range_bytes, &ret->error_offset);
+    } else if (r == 0 && load->seeded && load->io == LOAD_READ) {
+        ret->verified_blocks = (int64_t)(ret->requests * load->request_bytes / BLOCK_BYTES);
     }
     run_done(&run);
     return r;

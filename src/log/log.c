@@ -86,7 +86,7 @@ struct log *log_new(const struct log_params *p)
     l->fence_checked_us = l->last_request_us = log_now(l);
     l->store_free = UINT64_MAX;
     l->header_told = true;
-    l->move_cut = p->next_seq;      /* lower segments end with the accepted tail */
+    l->take_over_cut = p->next_seq;     /* lower segments end with the accepted tail */
     l->standby = segment_new(l, p->epoch, p->segment_bytes, SEGMENT_STANDBY);
     if (!l->standby || buffers_new(l) < 0) {
         log_free(l);

@@ -102,7 +102,6 @@ struct log {
     struct segment *sync_segment;
     struct store_op sync_op;
     struct store_op fence_op;
-    uint8_t fence_byte[8];
     bool fence_in_flight;
     bool hold_answers;              /* a create's outcome is open: LOG-2 */
     bool header_told;               /* client->header_synced() knows it */
@@ -118,6 +117,7 @@ struct log {
     bool moving;                    /* a segment broke: records wait to move */
     bool unplaced;                  /* some have been taken off their segments */
     uint64_t move_cut;              /* while unplaced: the next new seq */
+    uint64_t take_over_cut;         /* what every header carries until one is durable */
     bool stopping;
     bool create_wait;               /* the last create failed; after retry_us */
     uint64_t retry_us;

@@ -123,6 +123,16 @@ void segment_standby(struct log *l)
 
 /* ---- Beginning ------------------------------------------------------------ */
 
+/*
+ * What lower segments hold from this seq on is void.  Until a header of ours is durable
+ * that is what take-over did not accept, even if the first segment broke meanwhile and
+ * records moved: a stale record of an earlier writer must not stand in for a torn one.
+ */
+static uint64_t next_cut(const struct log *l)
+{
+    return l->take_over_cut ? l->take_over_cut : l->move_cut;
+}
+
 static void segment_activate(struct log *l)
 {
     struct segment *s = TAKE_PTR(l->standby);
@@ -133,7 +143,7 @@ static void segment_activate(struct log *l)
         .epoch = l->p.epoch,
         .size = s->size,
         .first = l->next_seq,
-        .cut = l->move_cut,
+        .cut = next_cut(l),
         .created_us = clock_wall_us(l->p.clock),
         .since_us = l->p.since_us,
         .pid = l->p.pid,
@@ -196,6 +206,7 @@ static void header_written(struct store_op *op, int res)
     } else {
         s->header_written = true;
         if (!s->broken) {
+            l->take_over_cut = 0;
             l->header_told = l->header_looked = false;
             l->header_checkpoint = s->header.checkpoint;
         }
@@ -501,7 +512,7 @@ void segment_move(struct log *l)
             return;
         }
         if (!l->active->header_submitted) {
-            l->active->header.cut = cut;
+            l->active->header.cut = next_cut(l);
         }
         record_place(l, r);
     }

@@ -211,13 +211,13 @@ static void fence_looked(struct store_op *op, int res)
 
     l->ops--;
     l->fence_in_flight = false;
-    if (op->file <= l->created_file) {
+    if (op->fence <= l->created_file) {
         l->header_looked = false;
-        return;     /* ours by now */
+        return;     /* that number is ours by now */
     }
-    if (res >= 0) {
+    if (res == -ESTALE) {
         log_fence(l);
-    } else if (res == -ENOENT && op->file == sync_fence_file(l)) {
+    } else if (res == 0 && op->fence == sync_fence_file(l)) {
         l->hold_answers = false;
         if (!l->header_told && l->header_looked) {
             l->header_told = true;
@@ -236,10 +236,8 @@ void sync_look(struct log *l)
     l->fence_in_flight = true;
     l->header_looked = !l->header_told;
     l->fence_op = (struct store_op){
-        .what = STORE_PREAD,
-        .file = sync_fence_file(l),
-        .buf = l->fence_byte,
-        .len = 1,
+        .what = STORE_LOOK,
+        .fence = sync_fence_file(l),
         .done = fence_looked,
     };
     log_submit(l, &l->fence_op);

@@ -284,9 +284,25 @@ static int io_start(struct local_io *io)
     case STORE_PREPARE:
         return start_call(io);
     case STORE_SEAL:
+    case STORE_LOOK:
         break;
     }
     return -EINVAL;
+}
+
+/*
+ * Has another writer taken over?  It removes our lock file before it votes, and that
+ * stays so; the file after ours it may remove again.
+ */
+static int local_fenced(struct local_store *l, uint64_t fence)
+{
+    int r;
+
+    if (local_lock_lost(&l->lock)) {
+        return -ESTALE;
+    }
+    r = local_dir_exists(&l->dir, fence);
+    return r > 0 ? -ESTALE : r;
 }
 
 /* False: OP has to wait until others that are in flight have given back their fds. */
@@ -295,6 +311,10 @@ static bool lane_start(struct local_lane *lane, struct store_op *op)
     struct local_io *io;
     int r;
 
+    if (op->what == STORE_LOOK) {
+        lane_end(lane, op, local_fenced(lane->store, op->fence));
+        return true;
+    }
     if (op->what == STORE_SEAL) {
         local_files_seal(&lane->store->files, op->file);
         lane_end(lane, op, 0);
@@ -384,8 +404,7 @@ static int io_result(struct local_io *io)
         local_files_put(&l->files, io->file);
     }
     if (res == 0 && asks_for_fence(op)) {
-        res = local_dir_exists(&l->dir, op->fence);
-        return res > 0 ? -ESTALE : res;
+        return local_fenced(l, op->fence);
     }
     return res;
 }

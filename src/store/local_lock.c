@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/error.h"
@@ -150,6 +151,13 @@ int local_lock_take(struct local_lock *l, uint64_t epoch)
     l->epoch = epoch;
     (void)local_dir_each(l->dir, ".", drop_lower, l);
     return 0;
+}
+
+bool local_lock_lost(const struct local_lock *l)
+{
+    struct stat st;
+
+    return l->fd >= 0 && fstat(l->fd, &st) == 0 && st.st_nlink == 0;
 }
 
 void local_lock_drop(struct local_lock *l)

@@ -13,6 +13,8 @@
 #ifndef HLFS_STORE_LOCAL_LOCK_H
 #define HLFS_STORE_LOCAL_LOCK_H
 
+#include <stdbool.h>
+
 #include "store/local_dir.h"
 
 struct local_lock {
@@ -28,6 +30,9 @@ int local_lock_alive(struct local_lock *l);
 
 /* Hold EPOCH's lock and remove lower ones.  -EEXIST: taken. */
 int local_lock_take(struct local_lock *l, uint64_t epoch);
+
+/* Did another writer remove our lock file?  (False where we hold none.)  Any thread. */
+bool local_lock_lost(const struct local_lock *l);
 
 /* Remove our lock file and let go; nothing if none is held. */
 void local_lock_drop(struct local_lock *l);

@@ -12,7 +12,8 @@ const char *sim_call_name(enum sim_call call)
     static const char *const names[SIM_CALLS] = {
         [SIM_CREATE] = "create", [SIM_APPEND] = "append", [SIM_SYNC] = "sync",
         [SIM_SEAL] = "seal", [SIM_PREAD] = "pread", [SIM_REMOVE] = "remove",
-        [SIM_PREPARE] = "prepare", [SIM_LIST] = "list", [SIM_HIGHEST] = "highest",
+        [SIM_PREPARE] = "prepare", [SIM_LOOK] = "look", [SIM_LIST] = "list",
+        [SIM_HIGHEST] = "highest",
         [SIM_RECOVER] = "recover", [SIM_GET] = "get", [SIM_PUT] = "put",
         [SIM_HOLDER_ALIVE] = "holder_alive", [SIM_ENLIST] = "enlist",
         [SIM_RESIGN] = "resign", [SIM_STAT] = "stat", [SIM_DESTROY] = "destroy",

@@ -94,6 +94,7 @@ void sim_submit_check(struct sim_store *s, struct sim_flight *f)
     case SIM_PREAD:
     case SIM_REMOVE:
     case SIM_PREPARE:
+    case SIM_LOOK:
         return;
     default:
         refuse(s, f, "submit: no such operation");
@@ -288,12 +289,19 @@ static void durable_later(struct sim *sim, const struct sim_flight *f, uint64_t 
 
 static int fence_check(struct sim *sim, const struct sim_flight *f)
 {
-    if (!(f->flags & STORE_FENCE) || (sim->bugs & SIM_BUG_FENCE_IGNORED) ||
-        !sim_find(sim, f->fence)) {
+    if ((!(f->flags & STORE_FENCE) && f->what != SIM_LOOK) ||
+        (sim->bugs & SIM_BUG_FENCE_IGNORED)) {
         return 0;
     }
-    sim->stats.fenced++;
-    return -ESTALE;
+    for (size_t i = 0; i < sim->files.n; i++) {
+        uint64_t id = sim->files.v[i]->id;
+
+        if (id >= f->fence && !(id & STORE_MOVED)) {
+            sim->stats.fenced++;
+            return -ESTALE;
+        }
+    }
+    return 0;
 }
 
 static void append_lands(struct sim *sim, struct sim_file *file, struct sim_flight *f)
@@ -417,6 +425,8 @@ int sim_perform(struct sim *sim, struct sim_flight *f)
         return do_pread(sim, f);
     case SIM_REMOVE:
         return do_remove(sim, f);
+    case SIM_LOOK:
+        return f->error ? f->error : fence_check(sim, f);
     case SIM_PREPARE:
         return do_prepare(sim, f);
     default:

@@ -98,13 +98,20 @@ enum store_what {
     /* Make one spare file of LEN bytes for later reuse.  The result is 1 if one was
      * made, 0 if the pool is full or the store has none. */
     STORE_PREPARE,
+
+    /* Nothing but the look that STORE_FENCE asks for: 0 or -ESTALE. */
+    STORE_LOOK,
 };
 
 /* Flags of an operation. */
 #define STORE_DURABLE (1u << 0)     /* APPEND: durable on completion */
 /*
- * SYNC, and APPEND with STORE_DURABLE: when the bytes are durable, look whether file
- * FENCE exists, and complete with -ESTALE if it does (DESIGN 4, fencing).
+ * SYNC, LOOK, and APPEND with STORE_DURABLE: when the bytes are durable, look whether
+ * another writer has taken over, and complete with -ESTALE if so: if there is a log file
+ * with an id >= FENCE (DESIGN 4, fencing).  Its first one alone is not enough: the other
+ * may have removed that again by the time that a writer which was stopped for long comes
+ * to look.  Where the store has other evidence that lasts (local: our lock file, which a
+ * taker removes before its vote) it may go by that and FENCE alone.
  */
 #define STORE_FENCE (1u << 1)
 
@@ -117,7 +124,7 @@ struct store_op {
     uint64_t offset;
     void *buf;              /* borrowed until done() */
     size_t len;
-    uint64_t fence;         /* file id, with STORE_FENCE */
+    uint64_t fence;         /* file id, with STORE_FENCE and for LOOK */
 
     /* Called once by whoever collected the op, inside the monitor; it may free the
      * op and may submit others.  RES as above, or -errno. */

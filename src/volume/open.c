@@ -203,8 +203,11 @@ static int load_checkpoint(struct hlfs *v, struct replay *r, uint64_t *from_seq)
     return res;
 }
 
-/* Every file of the replay range is a segment, void ones too: rubbish to remove. */
-static int note_segments(struct hlfs *v, struct replay *r)
+/*
+ * Every file of the replay range is a segment of ours to count, or holds nothing: what
+ * a former writer had created ahead.
+ */
+static int note_segments(struct hlfs *v, struct replay *r, uint64_t epoch)
 {
     const struct replay_segment *s;
     size_t n;
@@ -212,9 +215,11 @@ static int note_segments(struct hlfs *v, struct replay *r)
 
     s = replay_segments(r, &n);
     for (size_t i = 0; i < n && res == 0; i++) {
-        res = usage_add_segment(v->usage, s[i].file,
-                                s[i].state == SEGMENT_VALID ? s[i].header.size :
-                                volume_segment_bytes(v));
+        if (s[i].state == SEGMENT_VALID) {
+            res = usage_add_segment(v->usage, s[i].file, s[i].header.size);
+        } else if (s[i].file < epoch) {
+            removal_note_void(v, s[i].file);
+        }
     }
     return res;
 }
@@ -249,20 +254,35 @@ static int tail_sync(struct hlfs *v, struct replay *r, const struct replay_resul
     return 0;
 }
 
-static int replay(struct hlfs *v, struct replay_result *facts)
+/*
+ * Look at the log.  A writer that was taken over, or died, may still be removing
+ * segments that hold nothing; who only reads beside a living one is told so.
+ */
+static int replay_look(struct hlfs *v, bool read_only, struct replay **ret)
+{
+    int res, tries = 0;
+
+    do {
+        res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, read_only,
+                         0, ret);
+    } while (res == -ESTALE && !v->read_only && tries++ < VOTES_MAX);
+    return res;
+}
+
+/* EPOCH: the number that we voted with; 0: read-only. */
+static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
 {
     static const struct replay_ops ops = { .entry = apply_entry };
     struct replay *r = NULL;
     uint64_t from_seq;
-    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes,
-                         v->read_only, 0, &r);
+    int res = replay_look(v, v->read_only, &r);
 
     if (res < 0) {
         return res;
     }
     res = load_checkpoint(v, r, &from_seq);
     if (res >= 0) {
-        res = note_segments(v, r);
+        res = note_segments(v, r, epoch);
     }
     if (res >= 0) {
         res = replay_run(r, from_seq, &ops, v, facts);
@@ -341,7 +361,7 @@ static int recover_lower(struct hlfs *v, uint64_t epoch)
     struct record_ref ref;
     struct checkpoint c;
     uint64_t from = 1;
-    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true, 0, &r);
+    int res = replay_look(v, true, &r);
 
     if (res < 0) {
         return res;
@@ -354,8 +374,23 @@ static int recover_lower(struct hlfs *v, uint64_t epoch)
     return store_list(v->store, 0, from, recover_one, &a);
 }
 
+/*
+ * Create segment EPOCH.  On a full store a small one will do: it has room for what
+ * empties the store (discards, a checkpoint), and files that hold nothing go first.
+ */
+static int vote(struct hlfs *v, uint64_t epoch, uint64_t *segment_bytes)
+{
+    int res = store_create_now(v->lane, epoch, *segment_bytes);
+
+    for (int i = 0; i < 2 && res == -ENOSPC && *segment_bytes >= KIB(256); i++) {
+        *segment_bytes = ALIGN_UP(*segment_bytes / 4, (uint64_t)KIB(64));
+        res = store_create_now(v->lane, epoch, *segment_bytes);
+    }
+    return res;
+}
+
 /* Become the only writer: our epoch is the number voted with. */
-static int take_over(struct hlfs *v, uint64_t segment_bytes, uint64_t *ret_epoch)
+static int take_over(struct hlfs *v, uint64_t *segment_bytes, uint64_t *ret_epoch)
 {
     for (int i = 0; i < VOTES_MAX; i++) {
         uint64_t highest = 0;
@@ -381,7 +416,7 @@ static int take_over(struct hlfs *v, uint64_t segment_bytes, uint64_t *ret_epoch
             return error_set(res, "cannot lock %s: %s", v->store->location,
                              error_name(res));
         }
-        res = store_create_now(v->lane, highest + 1, segment_bytes);
+        res = vote(v, highest + 1, segment_bytes);
         if (res == 0) {
             *ret_epoch = highest + 1;
             return 0;
@@ -536,28 +571,30 @@ static int open_for_writing(struct hlfs *v)
 {
     struct replay_result facts;
     uint64_t epoch = 0, segment_bytes;
-    int res = durability_check(v), tries = 0;
+    int res = durability_check(v);
 
     if (res < 0) {
         return res;
     }
     segment_bytes = v->identity.segment_bytes ? v->identity.segment_bytes :
                     SEGMENT_BYTES_MIN;
-    res = take_over(v, segment_bytes, &epoch);
+    res = take_over(v, &segment_bytes, &epoch);
     if (res < 0) {
         return res;
     }
-    do {    /* a writer taken over by force may still be removing segments */
-        res = recover_lower(v, epoch);
-    } while (res == -ESTALE && tries++ < VOTES_MAX);
+    res = recover_lower(v, epoch);
     if (res == 0) {
-        res = replay(v, &facts);
+        res = replay(v, epoch, &facts);
     }
     if (res < 0) {
         return res;
     }
     res = log_start(v, epoch, segment_bytes, &facts);
-    return res < 0 ? res : header_write(v);
+    if (res == 0) {
+        res = header_write(v);
+    }
+    removal_of_voids(v);
+    return res;
 }
 
 static void volume_free(struct hlfs *v)
@@ -622,13 +659,14 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     list_init(&v->sync_queues);
     list_init(&v->removals);
     list_init(&v->removals_ready);
+    list_init(&v->voids);
     name_set(v);
     res = options_copy(&v->options, o);
     if (res == 0) {
         res = parts_new(v);
     }
     if (res == 0) {
-        res = v->read_only ? replay(v, &facts) : open_for_writing(v);
+        res = v->read_only ? replay(v, 0, &facts) : open_for_writing(v);
     }
     if (res == 0) {
         res = monitor_start(v);

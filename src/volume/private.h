@@ -199,6 +199,7 @@ struct hlfs {
     unsigned read_phase;
     bool removing_waits;            /* until the other phase's reads have ended */
     struct list removals;           /* struct removal: to go after the next phase */
+    struct list voids;              /* struct removal: files that hold nothing */
     struct list removals_ready;     /* no read can want them any more */
     unsigned removals_in_flight;
 
@@ -291,6 +292,9 @@ uint64_t volume_segment_bytes(void *opaque);
 bool removal_work(struct hlfs *v);
 /* A durable header names CHECKPOINT: what it doomed may go. */
 void removal_allow(struct hlfs *v, const struct record_ref *checkpoint);
+/* FILE, found by open, holds nothing: it goes when our header is durable. */
+void removal_note_void(struct hlfs *v, uint64_t file);
+void removal_of_voids(struct hlfs *v);      /* now */
 void removal_free(struct hlfs *v);
 void removal_prepare_tick(struct hlfs *v, uint64_t now_us); /* fill the pool when idle */
 

@@ -20,6 +20,18 @@ struct removal {
     struct store_op op;
 };
 
+/* Without memory the file stays: rubbish, as `check` will say. */
+static void removal_queue(struct hlfs *v, struct list *where, uint64_t file)
+{
+    struct removal *m = calloc(1, sizeof(*m));
+
+    if (m) {
+        m->v = v;
+        m->file = file;
+        list_push(where, &m->node);
+    }
+}
+
 void removal_allow(struct hlfs *v, const struct record_ref *checkpoint)
 {
     uint64_t file;
@@ -28,16 +40,19 @@ void removal_allow(struct hlfs *v, const struct record_ref *checkpoint)
         return;
     }
     while ((file = usage_take_doomed(v->usage, checkpoint->seq)) != 0) {
-        struct removal *m = calloc(1, sizeof(*m));
-
-        if (!m) {
-            return;     /* its key goes; `check` will call it rubbish */
-        }
-        m->v = v;
-        m->file = file;
-        list_push(&v->removals, &m->node);
+        removal_queue(v, &v->removals, file);
     }
     monitor_wake(v);
+}
+
+void removal_note_void(struct hlfs *v, uint64_t file)
+{
+    removal_queue(v, &v->voids, file);
+}
+
+void removal_of_voids(struct hlfs *v)
+{
+    list_splice(&v->removals, &v->voids);
 }
 
 static void removed(struct store_op *op, int res)
@@ -93,6 +108,7 @@ void removal_free(struct hlfs *v)
     struct list *node;
 
     list_splice(&v->removals, &v->removals_ready);
+    list_splice(&v->removals, &v->voids);
     while ((node = list_pop(&v->removals)) != NULL) {
         free(list_entry(node, struct removal, node));
     }

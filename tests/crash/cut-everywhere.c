@@ -437,6 +437,7 @@ static int cut_everywhere(const struct variant *t, uint64_t *calls)
         res = cut_at(t, ++n, &counted);
     } while (res == 1);
     *calls += n - 1;
+    printf("variant %" PRIu64 ": %" PRIu64 " cuts\n", t->seed, n - 1);
     if (res == 0 && counted != n - 1) {
         printf("variant %" PRIu64 ": %" PRIu64 " calls, but %" PRIu64 " cuts\n", t->seed,
                counted, n - 1);

@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,9 @@ struct world *world_new(uint64_t seed, uint64_t bytes)
     if (!w) {
         abort();
     }
+    /* Buffers come and go by the thousand: keep their pages. */
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
     w->seed = seed;
     w->rng.state = seed;
     w->sim = sim_new(seed);
