@@ -644,6 +644,7 @@ bool log_pump(struct log *l)
         segment_pump(l);
         records_submit(l);
     }
+    sync_look_wanted(l);
     sync_answer(l);
     sync_tell_header(l);
     log_check(l);

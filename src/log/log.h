@@ -157,6 +157,7 @@ void log_close_record(struct log *l);
 
 struct log_waiter {
     uint64_t target;        /* a seq */
+    uint64_t look;          /* the look for other writers that must have ended; 0: none */
     /* 0: durable.  -ENOSPC, -EIO: not now, the data stays in memory and a later
      * flush tries again.  -ESTALE.  Called once, from log_pump(). */
     void (*done)(struct log_waiter *w, int res);
@@ -168,6 +169,12 @@ struct log_waiter {
  * (done() is not called), 0, or -ESTALE.
  */
 int log_wait(struct log *l, struct log_waiter *w, uint64_t target);
+/*
+ * A guest's flush: wait for all that was committed.  Where that is durable already, it
+ * still is answered only after a look for other writers: no flush that was submitted
+ * after a take-over is acknowledged.  0 or -ESTALE.
+ */
+int log_flush(struct log *l, struct log_waiter *w);
 
 /* The newest synced checkpoint, for the next segment's header (LOG-5). */
 void log_set_checkpoint(struct log *l, const struct record_ref *checkpoint);

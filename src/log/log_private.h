@@ -102,7 +102,8 @@ struct log {
     struct segment *sync_segment;
     struct store_op sync_op;
     struct store_op fence_op;
-    bool fence_in_flight;
+    bool fence_in_flight, look_failed;
+    uint64_t looks_wanted, looks_begun, looks_done;     /* numbers of looks */
     bool hold_answers;              /* a create's outcome is open: LOG-2 */
     bool header_told;               /* client->header_synced() knows it */
     bool header_looked;             /* a look has begun since it is durable */
@@ -170,5 +171,6 @@ void sync_answer(struct log *l);
 void sync_tell_header(struct log *l);
 uint64_t sync_fence_file(const struct log *l);
 void sync_look(struct log *l);
+void sync_look_wanted(struct log *l);
 
 #endif

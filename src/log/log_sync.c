@@ -139,6 +139,14 @@ void sync_pump(struct log *l)
     sync_next(l);
 }
 
+/* A look that a waiter wants.  (If it fails the next tick looks again.) */
+void sync_look_wanted(struct log *l)
+{
+    if (l->looks_wanted > l->looks_begun && !l->fence_in_flight && l->error != -ESTALE) {
+        sync_look(l);
+    }
+}
+
 /* ---- Waiters -------------------------------------------------------------- */
 
 int log_wait(struct log *l, struct log_waiter *w, uint64_t target)
@@ -157,9 +165,28 @@ int log_wait(struct log *l, struct log_waiter *w, uint64_t target)
     }
     assert(target < l->next_seq);
     w->target = target;
+    w->look = 0;            /* the sync that reaches it looks */
     list_push(&l->waiters, &w->node);
     l->wanted_seq = MAX(l->wanted_seq, target);
     l->last_request_us = 0;
+    return 0;
+}
+
+int log_flush(struct log *l, struct log_waiter *w)
+{
+    int res = log_wait(l, w, l->last_content_seq);
+
+    if (res != 1) {
+        return res;
+    }
+#ifdef HLFS_PLANT_BUGS
+    if (log_bugs & 1u << LOG_BUG_FLUSH_EARLY) {
+        return 1;
+    }
+#endif
+    w->target = l->last_content_seq;
+    w->look = l->looks_wanted = l->looks_begun + 1;
+    list_push(&l->waiters, &w->node);
     return 0;
 }
 
@@ -178,6 +205,12 @@ static bool waited_enough(const struct log *l)
     }
 }
 
+/* LOG-2, but for a take-over that nobody has seen yet. */
+static bool waiter_is_safe(const struct log *l, const struct log_waiter *w)
+{
+    return w->target <= l->synced_seq && w->look <= l->looks_done && !l->hold_answers;
+}
+
 /*
  * LOG-2.  While a create of ours is under way, nobody knows yet whose that number is:
  * success is held back until it is ours, or was seen absent after the create failed.
@@ -190,7 +223,7 @@ void sync_answer(struct log *l)
 
     list_init(&ready);
     list_for_each_safe(w, tmp, &l->waiters, node) {
-        if (give_up || (w->target <= l->synced_seq && !l->hold_answers)) {
+        if (give_up || waiter_is_safe(l, w)) {
             list_remove(&w->node);
             list_push(&ready, &w->node);
         }
@@ -199,11 +232,21 @@ void sync_answer(struct log *l)
         w = list_entry(list_pop(&ready), struct log_waiter, node);
         /* Whoever is given up while answers are held gets the error, durable or not. */
         w->done(w, l->error == -ESTALE ? -ESTALE :
-                   w->target <= l->synced_seq && !l->hold_answers ? 0 : l->error);
+                   waiter_is_safe(l, w) ? 0 : l->error);
     }
 }
 
 /* ---- Looking for another writer ------------------------------------------- */
+
+/* Who waits for a look waits for the store; it is asked again before long. */
+static void look_failed(struct log *l, int error)
+{
+    uint64_t now = log_now(l);
+
+    l->look_failed = true;
+    l->fence_checked_us = now - MIN(now, FENCE_EVERY_US - RETRY_EVERY_US);
+    log_set_error(l, error);
+}
 
 static void fence_looked(struct store_op *op, int res)
 {
@@ -211,14 +254,22 @@ static void fence_looked(struct store_op *op, int res)
 
     l->ops--;
     l->fence_in_flight = false;
-    if (op->fence <= l->created_file) {
+    if (op->fence <= l->created_file || (res == 0 && op->fence != sync_fence_file(l))) {
         l->header_looked = false;
-        return;     /* that number is ours by now */
+        l->looks_begun--;
+        return;     /* that number is ours by now, or another one counts: look again */
     }
     if (res == -ESTALE) {
         log_fence(l);
-    } else if (res == 0 && op->fence == sync_fence_file(l)) {
+    } else if (res < 0) {
+        look_failed(l, res);
+    } else {
         l->hold_answers = false;
+        l->looks_done = l->looks_begun;
+        if (l->look_failed && l->error != -ENOSPC) {
+            log_clear_error(l);
+        }
+        l->look_failed = false;
         if (!l->header_told && l->header_looked) {
             l->header_told = true;
             l->client->header_synced(l->opaque, &l->header_checkpoint);
@@ -234,6 +285,7 @@ void sync_look(struct log *l)
         return;
     }
     l->fence_in_flight = true;
+    l->looks_begun++;
     l->header_looked = !l->header_told;
     l->fence_op = (struct store_op){
         .what = STORE_LOOK,

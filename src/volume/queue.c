@@ -210,7 +210,7 @@ static int start_flush(struct request *r)
         return 1;
     }
     r->waiter.done = flush_done;
-    res = log_wait(v->log, &r->waiter, log_last_seq(v->log));
+    res = log_flush(v->log, &r->waiter);
     v->pump |= res == 0;
     if (res < 0) {
         r->result = res;

@@ -194,7 +194,7 @@ static void do_moved_tail(struct world *w)
         w->faults = true;
         put(w, i * KIB(16), KIB(60), 0);
         put(w, i * KIB(16) + KIB(70), KIB(60), 0);
-        sim_fail_nth(w->sim, calls[i], 0, 1 + i % 3, -EIO);
+        sim_fail_nth(w->sim, calls[i], 0, 1 + i % 2, -EIO);
         flush(w);
         put(w, i * KIB(4), KIB(4), HLFS_FUA);
         run(w, 2000);
@@ -351,9 +351,15 @@ static struct world *make(const struct variant *t)
     return w;
 }
 
+/* Those at a store call; the workload cuts the power itself, too. */
+static uint64_t cuts_made(void)
+{
+    return census.cuts - census.by_call[SIM_NO_CALL];
+}
+
 static bool cut_since(uint64_t cuts)
 {
-    return census.cuts != cuts;
+    return cuts_made() != cuts;
 }
 
 static void workload(struct world *w, uint64_t cuts)
@@ -406,7 +412,7 @@ static void aftermath(struct world *w)
 static int cut_at(const struct variant *t, uint64_t n, uint64_t *ret_calls)
 {
     struct world *w = make(t);
-    uint64_t cuts = census.cuts;
+    uint64_t cuts = cuts_made();
     int res;
 
     sim_cut_at(w->sim, n);
@@ -448,10 +454,10 @@ static int cut_everywhere(const struct variant *t, uint64_t *calls)
 
 static bool census_complete(uint64_t calls)
 {
-    bool ok = calls == census.cuts && census.cuts >= CUTS_MIN;
+    bool ok = calls == cuts_made() && calls >= CUTS_MIN;
 
     printf("%" PRIu64 " calls counted = %" PRIu64 " cuts made, %" PRIu64 " of them with the "
-           "call in flight\n", calls, census.cuts, census.in_flight);
+           "call in flight\n", calls, cuts_made(), census.in_flight);
     for (size_t i = 0; i < ARRAY_SIZE(situations); i++) {
         uint64_t cuts = sim_cuts_in(&census, situations[i].name);
 

@@ -97,6 +97,9 @@ json '.iops > 0' bench "$disk" --io write --pattern rand --size 4K --depth 1 \
     --flush-every 1 --time 1
 json '.iops > 0' bench "$disk" --io rw --size 4K --depth 8 --time 1
 json '.iops > 0' bench "$disk" --io write --size 4K --depth 8 --time 1 --verify
+json '.iops > 0' bench "$disk" --io write --depth 8 --seed 7 --count 2000
+json '.verified_blocks == 2000' bench "$disk" --io read --depth 8 --seed 7 --count 2000
+wrong 1 'seed 8' bench "$disk" --io read --seed 8 --count 2000
 wrong 2 . bench "$disk" --io read --time 1 --verify
 wrong 1 . bench disks/three --io read --time 1
 
