@@ -156,7 +156,8 @@ static int range_fit(struct load *load)
         return fail("the range is too small to verify: each thread needs room for more "
                     "requests than its depth");
     }
-    if (load->seeded && (load->count > requests || (!load->random && load->threads > 1))) {
+    if (load->seeded &&
+        (load->count > requests || (!load->random && load->threads > 1))) {
         return fail("with --seed the range has room for %" PRIu64 " requests, and "
                     "sequential ones come from one thread", requests);
     }

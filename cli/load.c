@@ -573,7 +573,8 @@ int load_run(const struct load *load, load_mark_fn mark, void *opaque,
         ret->verified_blocks = payload_verify(&run.payload, load->volume,
                                               load->range_bytes, &ret->error_offset);
     } else if (r == 0 && load->seeded && load->io == LOAD_READ) {
-        ret->verified_blocks = (int64_t)(ret->requests * load->request_bytes / BLOCK_BYTES);
+        ret->verified_blocks = (int64_t)(ret->requests * load->request_bytes /
+                                         BLOCK_BYTES);
     }
     run_done(&run);
     return r;

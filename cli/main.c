@@ -44,9 +44,10 @@ static const struct command commands[] = {
       "rss_bytes is the highest since the process began and has buffer_bytes, bench's\n"
       "own buffers, in it.\n"
       "With --verify each thread writes in a part of its own, and bench needs 4 bytes\n"
-      "for each block of the range.  With --seed N order and data follow from N: where\n"
-      "--io write --seed N --count C has written, --io read --seed N --count C compares,\n"
-      "at any time and with no memory; range, request size and pattern are the same.\n",
+      "for each block of the range.  With --seed N order and data follow from N:\n"
+      "where --io write --seed N --count C has written, --io read --seed N --count C\n"
+      "compares, at any time and with no memory; range, request size and pattern are\n"
+      "the same.\n",
       bench_run },
     { "check", "LOC", 1, 1, BIT(OPTION_DATA) | BIT(OPTION_JSON),
       "Look for every inconsistency of a volume; changes nothing",

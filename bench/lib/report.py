@@ -100,9 +100,9 @@ class Table:
 
     def end(self):
         self.say("\nMiB, us/io and waf are of HLFS's process: most memory, CPU time per "
-                 "request, bytes\nwritten per byte asked for; \"other\" is the CPU time per "
-                 "request of the other one.\nOver NBD they are the servers', without the "
-                 "client.\n")
+                 "request, bytes\nwritten per byte asked for; \"other\" is the CPU time "
+                 "per request of the other one.\nOver NBD they are the servers', without "
+                 "the client.\n")
         for row, result in self.rows:
             self.say("  %-12s %s" % (row.name, row.title))
         for note in self.notes:

@@ -44,8 +44,9 @@ def rates(samples, scale):
 
 def compare(samples, goals, unit, scale):
     """HLFS's rates against those of each contender that has a goal."""
-    return [Comparison(name, rates(samples["hlfs"], scale), rates(samples[name], scale),
-                       goal, unit, cpu_us=statistics.median(s.cpu_us for s in samples[name]))
+    ours = rates(samples["hlfs"], scale)
+    return [Comparison(name, ours, rates(samples[name], scale), goal, unit,
+                       cpu_us=statistics.median(s.cpu_us for s in samples[name]))
             for name, goal in goals.items()]
 
 
@@ -192,7 +193,8 @@ def huge(tools):
     seeded = ["--seed", 1, "--depth", 32, "--count", HUGE_BLOCKS]
     written = tools.bench(volume, "--io", "write", *seeded)
     read = tools.bench(volume, "--io", "read", *seeded)
-    again = tools.bench(volume, "--io", "write", "--depth", 32, "--count", HUGE_BLOCKS // 8)
+    again = tools.bench(volume, "--io", "write", "--depth", 32,
+                        "--count", HUGE_BLOCKS // 8)
     memory = [[s.rss_bytes / MIB] for s in (written, read, again)]
     names = ("written", "read back", "reopened")
     return Result([Comparison(n, m, None, 256, "MiB", most=True)
