@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "base/list.h"
+#include "base/util.h"
+#include "log/format.h"
 #include "map/tree.h"
+#include "store/store.h"
 
 enum presence { PRESENT, DOOMED, REMOVED };
 
@@ -169,6 +172,10 @@ int usage_load(struct usage *u, uint64_t file, uint64_t size, uint64_t live)
 {
     struct usage_segment *s = find(u, file);
 
+    if (store_segno(file) == 0 || file > (STORE_MOVED | STORE_SEGNO_MAX) ||
+        size > SEGMENT_BYTES_MAX || live > SEGMENT_BYTES_MAX) {
+        return -EBADMSG;
+    }
     if (!s) {
         s = insert(u, file, size);
         if (!s) {

@@ -489,25 +489,42 @@ void log_cancel(struct log *l, const struct log_space *s)
     log_commit(l, s);
 }
 
-/* The kept record in which byte OFFSET of FILE stands. */
+static bool begins_before(const struct record *r, uint64_t file, uint64_t offset)
+{
+    return r->segment->file < file || (r->segment->file == file && r->offset <= offset);
+}
+
+/*
+ * The kept record in which byte OFFSET of FILE may stand: the last one that begins at or
+ * before it.  Records stand in order of seq, but not while some of them have moved to
+ * a new segment and others wait for room there.
+ */
 static struct record *record_at(const struct log *l, uint64_t file, uint64_t offset)
 {
     uint64_t low = l->synced_seq + 1, high = l->next_seq;
+    struct record *best = NULL;
 
-    while (low < high) {    /* the last record that begins at or before it */
+    for (uint64_t seq = low; l->unplaced && seq < high; seq++) {
+        struct record *r = log_record(l, seq);
+
+        if (r->segment->file == file && r->offset <= offset &&
+            (!best || r->offset > best->offset)) {
+            best = r;
+        }
+    }
+    if (l->unplaced) {
+        return best;
+    }
+    while (low < high) {
         uint64_t mid = low + (high - low) / 2;
-        const struct record *r = log_record(l, mid);
 
-        if (r->segment->file < file || (r->segment->file == file && r->offset <= offset)) {
+        if (begins_before(log_record(l, mid), file, offset)) {
             low = mid + 1;
         } else {
             high = mid;
         }
     }
-    if (low == l->synced_seq + 1) {
-        return NULL;
-    }
-    return log_record(l, low - 1);
+    return low == l->synced_seq + 1 ? NULL : log_record(l, low - 1);
 }
 
 uint8_t *log_memory(struct log *l, struct place place, le32_t **ret_crc)

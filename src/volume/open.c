@@ -147,6 +147,14 @@ static int page_load_now(struct hlfs *v, const struct tree_missing *m)
     return 0;
 }
 
+static int usage_wrong(const struct hlfs *v, int res)
+{
+    return res != -EBADMSG ? res :
+           error_set(res, "the usage table of the checkpoint at segment %" PRIu64
+                     ", offset %" PRIu64 " of %s makes no sense", v->checkpoint_ref.file,
+                     v->checkpoint_ref.offset, v->store->location);
+}
+
 /* The whole usage table: some bytes for each segment. */
 static int usage_load_all(struct hlfs *v, const struct checkpoint *c,
                           const struct usage_override_disk *overrides)
@@ -161,8 +169,10 @@ static int usage_load_all(struct hlfs *v, const struct checkpoint *c,
         if (res == -EAGAIN) {
             res = page_load_now(v, &missing);
         } else if (res == 1) {
-            res = usage_load(v->usage, e.key, e.value.w0, e.value.w1);
+            res = usage_wrong(v, usage_load(v->usage, e.key, e.value.w0, e.value.w1));
             key = e.key + 1;
+        } else {
+            res = usage_wrong(v, res);
         }
         if (res < 0) {
             return res;
@@ -173,7 +183,7 @@ static int usage_load_all(struct hlfs *v, const struct checkpoint *c,
 
         res = usage_override(v->usage, file, le64(overrides[i].live_bytes));
         if (res < 0) {
-            return res;
+            return usage_wrong(v, res);
         }
     }
     return 0;
@@ -603,9 +613,9 @@ static void volume_free(struct hlfs *v)
 
     if (v->log) {
         checkpoint_done(v);
-        removal_free(v);
         log_free(v->log);
     }
+    removal_free(v);
     while (v->sync_queues.next && (node = list_pop(&v->sync_queues)) != NULL) {
         struct hlfs_queue *q = list_entry(node, struct hlfs_queue, node);
 

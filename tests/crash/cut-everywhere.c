@@ -280,15 +280,20 @@ static void do_recovery(struct world *w)
 static void do_takeover(struct world *w)
 {
     struct writer *old = w->writer, *x = NULL;
+    int res;
 
-    if (!alive(w)) {
-        return;
-    }
     put(w, 0, KIB(32), 0);
     flush(w);
     put(w, KIB(8), KIB(32), 0);
-    if (!alive(w) || world_open(w, true, &x) < 0) {
-        return;     /* the power was cut, or main sees why not */
+    if (!alive(w)) {
+        return;
+    }
+    res = world_open(w, true, &x);
+    if (res < 0) {
+        if (!sim_is_cut(w->sim)) {
+            world_fail(w, "a take-over failed: %s", error_text());
+        }
+        return;
     }
     old->stranger = true;
     writer_submit(old, REQUEST_WRITE, 0, KIB(64), 0);

@@ -24,8 +24,9 @@
  *    and all that comes before.  A further write that no unit shows would be covered
  *    wholly and can be left out.  Only a further *zero* may be needed, because zeros do
  *    not say whose they are.  Those that were answered are tried in every set that the
- *    order allows, smaller ones first; those that were not have no successor, so they
- *    join where they can be taken off and are dropped where they cannot.
+ *    order allows, smaller ones first.  Those that were not have no successor: S is tried
+ *    with all that comes before each of them, and they join where they can be taken off
+ *    and are dropped where they cannot.
  *
  * What is not decided ("slack"): a request that was answered with an error may have
  * happened, wholly or not at all, at any time after it was submitted.  A request longer

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "cleaner/usage.h"
 #include "map/tree.h"
+#include "store/store.h"
 
 #define SIZE MIB(4)
 
@@ -94,6 +95,22 @@ static void strays_are_counted(void **state _unused_)
     usage_sub(u, 1, 1);
     assert_int_equal(usage_strays(u), 4);
     assert_int_equal(usage_future_bytes(u), 0);
+    usage_free(u);
+}
+
+/* Numbers come from a store. */
+static void impossible_numbers_are_refused(void **state _unused_)
+{
+    struct usage *u = usage_new();
+
+    assert_int_equal(usage_load(u, 0, SIZE, 1), -EBADMSG);
+    assert_int_equal(usage_load(u, STORE_MOVED, SIZE, 1), -EBADMSG);
+    assert_int_equal(usage_load(u, UINT64_MAX, SIZE, 1), -EBADMSG);
+    assert_int_equal(usage_load(u, 1, UINT64_MAX, 1), -EBADMSG);
+    assert_int_equal(usage_load(u, 1, SIZE, UINT64_MAX), -EBADMSG);
+    assert_int_equal(usage_override(u, 1, UINT64_MAX), -EBADMSG);
+    assert_int_equal(usage_load(u, STORE_MOVED | STORE_SEGNO_MAX, GIB(1), GIB(1)), 0);
+    assert_int_equal(usage_segments(u), 1);
     usage_free(u);
 }
 
@@ -347,6 +364,7 @@ int main(void)
         cmocka_unit_test(counts_change_when_committed),
         cmocka_unit_test(what_is_given_up_leaves_no_trace),
         cmocka_unit_test(strays_are_counted),
+        cmocka_unit_test(impossible_numbers_are_refused),
         cmocka_unit_test(segments_go_only_when_a_header_says_so),
         cmocka_unit_test(removed_segments_leave_the_tree),
         cmocka_unit_test(late_changes_are_overrides),
