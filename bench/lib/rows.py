@@ -7,7 +7,7 @@ import statistics
 import time
 
 from report import Comparison, Result
-from tools import GIB, MIB, Failed, read_proc
+from tools import GIB, MIB, VOLUME_BYTES, Failed, read_proc
 
 REOPEN_BYTES = 16 * GIB
 HUGE_BYTES = 16 * 2**40
@@ -65,12 +65,12 @@ def result_of(samples, comparisons, kind, **more):
 
 def random_write(tools):
     """A volume that was written once, as the raw file and the qcow2 image were."""
-    volume = tools.volume("vol", tools.span, "rand")
+    volume = tools.volume(fill="rand")
     image = tools.qcow2()
     blocks = (1 if tools.quick else 2) * GIB // 4096    # 64 MiB of dirty data, 16 times
     samples = in_turn(tools, {
-        "hlfs": lambda: tools.bench(volume, "--io", "write", "--depth", 32,
-                                    "--count", blocks),
+        "hlfs": lambda: tools.bench_span(volume, "--io", "write", "--depth", 32,
+                                         "--count", blocks),
         "raw": lambda: tools.fio_raw("randwrite", 4096, "--ioengine=io_uring",
                                      "--iodepth=32"),
         "qcow2": lambda: tools.qemu_img_bench(image, int(40000 * tools.seconds)),
@@ -84,16 +84,15 @@ def random_write(tools):
 def flushed_write(tools, threads, depth, goal):
     """Each run begins with a full pool of spare files, and stays within it.  THREADS
     writers, or as many requests as DEPTH in one queue, which write and flush alike."""
-    size = 16 * GIB
-    volume = tools.volume("vol", size)
+    volume = tools.volume()
     samples = in_turn(tools, {
-        "hlfs": lambda: tools.bench(
+        "hlfs": lambda: tools.bench_span(
             volume, "--io", "write", "--threads", threads, "--depth", depth,
-            "--flush-every", 1, "--range", tools.span, "--time", tools.seconds, "--warm-pool"),
+            "--flush-every", 1, "--time", tools.seconds, "--warm-pool"),
         "raw": lambda: tools.fio_raw("randwrite", 4096, "--ioengine=psync",
                                      "--fdatasync=1", "--numjobs=%d" % (threads * depth)),
     })
-    pool = 8 * size // 256
+    pool = 8 * VOLUME_BYTES // 256
     notes = ["a run wrote %d MiB, more than the pool's %d" % (s.written_bytes / MIB,
                                                               pool / MIB)
              for s in samples["hlfs"] if s.written_bytes > pool]
@@ -102,10 +101,10 @@ def flushed_write(tools, threads, depth, goal):
 
 
 def random_read(tools, depth, goal):
-    volume = tools.volume("vol", tools.span, "rand")
+    volume = tools.volume(fill="rand")
     samples = in_turn(tools, {
-        "hlfs": lambda: tools.bench(volume, "--io", "read", "--depth", depth,
-                                    "--time", tools.seconds),
+        "hlfs": lambda: tools.bench_span(volume, "--io", "read", "--depth", depth,
+                                         "--time", tools.seconds),
         "raw": lambda: tools.fio_raw("randread", 4096, "--ioengine=io_uring",
                                      "--iodepth=%d" % depth),
     })
@@ -113,11 +112,11 @@ def random_read(tools, depth, goal):
 
 
 def sequential(tools, kind, depth):
-    volume = tools.volume("vol", tools.span, "seq")
+    volume = tools.volume(fill="seq")
     samples = in_turn(tools, {
-        "hlfs": lambda: tools.bench(volume, "--io", kind, "--pattern", "seq",
-                                    "--size", "1M", "--depth", depth,
-                                    "--time", tools.seconds),
+        "hlfs": lambda: tools.bench_span(volume, "--io", kind, "--pattern", "seq",
+                                         "--size", "1M", "--depth", depth,
+                                         "--time", tools.seconds),
         "raw": lambda: tools.fio_raw(kind, MIB, "--ioengine=io_uring",
                                      "--iodepth=%d" % depth),
     })
@@ -128,7 +127,7 @@ def sequential(tools, kind, depth):
 
 def over_nbd(tools, kind, goal):
     """HLFS's server lives for a sample only: idle, it would lay out spare files."""
-    volume = tools.volume("vol", tools.span, "rand")
+    volume = tools.volume(fill="rand")
     servers = {"qemu raw": tools.serve("raw", tools.raw()),
                "qemu qcow2": tools.serve("qcow2", tools.qcow2()),
                "memory": tools.serve("memory", None)}
@@ -174,7 +173,7 @@ def killed_while_writing(tools, volume, until_bytes):
 def reopen(tools):
     """Killed after 16 GiB, then again after a little more: at other moments between
     two checkpoints."""
-    volume = tools.volume("vol", REOPEN_BYTES)
+    volume = tools.volume()
     times, memory = [], 0
     for number in range(tools.rounds):
         killed_while_writing(tools, volume, REOPEN_BYTES if number == 0 else
@@ -189,7 +188,7 @@ def reopen(tools):
 def huge(tools):
     """As many blocks as HUGE_BLOCKS, each written once, all over 16 TiB; read back by
     another process, each compared, and opened for writing once more."""
-    volume = tools.volume("vol", HUGE_BYTES)
+    volume = tools.volume(HUGE_BYTES)
     seeded = ["--seed", 1, "--depth", 32, "--count", HUGE_BLOCKS]
     written = tools.bench(volume, "--io", "write", *seeded)
     read = tools.bench(volume, "--io", "read", *seeded)

@@ -17,6 +17,7 @@ import time
 
 GIB = 2**30
 MIB = 2**20
+VOLUME_BYTES = 16 * GIB     # its segments have 64 MiB then
 
 
 class Failed(Exception):
@@ -179,19 +180,23 @@ class Tools:
     def hlfs(self, *argv):
         return self.run(self.hlfs_path, *argv)[0]
 
-    def volume(self, name, size, fill=None):
-        """A new volume; FILL is seq or rand: the order in which it is written once."""
-        path = self.path(name)
+    def volume(self, size=VOLUME_BYTES, fill=None):
+        """A new volume; FILL is seq or rand: the order in which its span, where the
+        rows work, is written once."""
+        path = self.path("volume")
         if os.path.exists(path):
             shutil.rmtree(path)
         self.hlfs("create", path, size)
         if fill == "seq":
             self.hlfs("bench", path, "--io", "write", "--pattern", "seq", "--size", "1M",
-                      "--depth", 4, "--count", size // MIB)
+                      "--depth", 4, "--count", self.span // MIB)
         elif fill == "rand":
             self.hlfs("bench", path, "--io", "write", "--depth", 32, "--seed", 1,
-                      "--count", size // 4096)
+                      "--range", self.span, "--count", self.span // 4096)
         return path
+
+    def bench_span(self, volume, *argv):
+        return self.bench(volume, "--range", self.span, *argv)
 
     def bench(self, volume, *argv):
         """hlfs bench; a Sample that also has its other figures, in .all."""

@@ -168,12 +168,17 @@ static void sort_by_life(struct usage *u, struct usage_segment *s)
     }
 }
 
+bool usage_possible(uint64_t file, uint64_t size, uint64_t live)
+{
+    return store_segno(file) != 0 && file <= (STORE_MOVED | STORE_SEGNO_MAX) &&
+           size <= SEGMENT_BYTES_MAX && live <= SEGMENT_BYTES_MAX;
+}
+
 int usage_load(struct usage *u, uint64_t file, uint64_t size, uint64_t live)
 {
     struct usage_segment *s = find(u, file);
 
-    if (store_segno(file) == 0 || file > (STORE_MOVED | STORE_SEGNO_MAX) ||
-        size > SEGMENT_BYTES_MAX || live > SEGMENT_BYTES_MAX) {
+    if (!usage_possible(file, size, live)) {
         return -EBADMSG;
     }
     if (!s) {

@@ -26,8 +26,11 @@ struct usage;
 struct usage *usage_new(void);          /* NULL: out of memory */
 void usage_free(struct usage *u);       /* NULL is fine */
 
+/* Can these numbers, from a store, be those of a segment? */
+bool usage_possible(uint64_t file, uint64_t size, uint64_t live);
+
 /* FILE exists and has SIZE bytes (from a checkpoint with LIVE bytes, or new).
- * -EBADMSG: these cannot be the numbers of a segment. */
+ * -EBADMSG: not possible. */
 int usage_load(struct usage *u, uint64_t file, uint64_t size, uint64_t live);
 int usage_add_segment(struct usage *u, uint64_t file, uint64_t size);
 /* FILE has LIVE bytes, whatever the tree says (it may be new): see usage_overrides(). */

@@ -490,6 +490,15 @@ struct run {
     uint64_t synced;
 };
 
+/* The record of C cannot be taken: RES is -EBADMSG or -ENOTSUP. */
+static int record_wrong(const struct replay *r, const struct cursor *c, int res)
+{
+    return error_set(res, "record %" PRIu64 " at segment %" PRIu64 ", offset %" PRIu64
+                     " of %s %s", c->h.seq, c->segment->file, c->offset, location(r),
+                     res == -EBADMSG ? "has entries that make no sense" :
+                     "holds what this version cannot read; use a newer hlfs");
+}
+
 static int payload_verify(struct replay *r, const struct cursor *c)
 {
     size_t bytes = c->h.payload_bytes, pos = 0;
@@ -530,6 +539,9 @@ static int payload_verify(struct replay *r, const struct cursor *c)
     free(buf);
     if (res == 0 && (size_t)n == bytes) {
         return 1;
+    }
+    if (res == -ENOTSUP) {
+        return record_wrong(r, c, res);
     }
     return res == -EBADMSG || res == 0 ? 0 : res;
 }
@@ -622,16 +634,10 @@ static int apply(struct run *u, const struct cursor *c, const struct replay_ops 
         res = ops->entry(opaque, &e, &c->h, c->segment->file,
                          c->offset + c->h.head_bytes);
         if (res < 0) {
-            return res;
+            break;
         }
     }
-    if (res == -EBADMSG || res == -ENOTSUP) {
-        return error_set(res, "record %" PRIu64 " at segment %" PRIu64 ", offset %" PRIu64
-                         " of %s %s", c->h.seq, c->segment->file, c->offset,
-                         location(u->r), res == -EBADMSG ? "has entries that make no sense"
-                         : "holds what this version cannot read; use a newer hlfs");
-    }
-    return res;
+    return res == -EBADMSG || res == -ENOTSUP ? record_wrong(u->r, c, res) : res;
 }
 
 static int run_prepare(struct run *u)

@@ -132,10 +132,50 @@ static int lock_file(struct local_dir *dir, uint64_t epoch)
     return fd;
 }
 
+struct dead {
+    struct local_dir *dir;
+    uint64_t from;
+};
+
+/*
+ * A lock file from the vote's number on whose process died before it had made its
+ * segment, or lost its name: it would be in the way of this vote, or hide its lock.  Who
+ * removes one holds it, and looks whether it still has the name.  -EEXIST: it is held.
+ */
+static int drop_dead(void *opaque, const char *name)
+{
+    const struct dead *d = opaque;
+    _cleanup_close_ int fd = -1;
+    struct stat mine, named;
+    uint64_t epoch;
+
+    if (!parse_lock(name, &epoch) || epoch < d->from) {
+        return 0;
+    }
+    fd = openat(d->dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        return errno == EWOULDBLOCK ? -EEXIST : -errno;
+    }
+    if (fstat(fd, &mine) < 0 || fstatat(d->dir->fd, name, &named, AT_SYMLINK_NOFOLLOW) < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (mine.st_ino != named.st_ino) {
+        return -EEXIST;     /* somebody else was as quick */
+    }
+    return unlinkat(d->dir->fd, name, 0) < 0 ? -errno : 0;
+}
+
 int local_lock_take(struct local_lock *l, uint64_t epoch)
 {
-    int fd = lock_file(l->dir, epoch);
+    struct dead dead = { l->dir, epoch };
+    int fd = local_dir_each(l->dir, ".", drop_dead, &dead);
 
+    if (fd == 0) {
+        fd = lock_file(l->dir, epoch);
+    }
     if (fd == -EEXIST) {
         return error_set(fd, "somebody else is taking over the volume in %s",
                          l->dir->path);

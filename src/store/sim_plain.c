@@ -231,22 +231,16 @@ int sim_holder_alive(struct store *base)
     return plain_end(s, r);
 }
 
-/* The lock of EPOCH is PROCESS's, lower ones are gone, whoever held them. */
+/* The lock of EPOCH is PROCESS's.  Lower ones are gone, whoever held them, and higher
+ * ones: nobody does (else sim_enlist() would have refused). */
 static void lock_take(struct sim *sim, uint64_t epoch, uint32_t process)
 {
-    size_t kept = 0;
-
-    for (size_t i = 0; i < sim->n_locks; i++) {
-        if (sim->locks[i].epoch > epoch) {
-            sim->locks[kept++] = sim->locks[i];
-        }
-    }
-    sim->locks = realloc(sim->locks, (kept + 1) * sizeof(*sim->locks));
+    sim->locks = realloc(sim->locks, sizeof(*sim->locks));
     if (!sim->locks) {
         abort();
     }
-    sim->locks[kept] = (struct sim_lock){ .epoch = epoch, .owner = process };
-    sim->n_locks = kept + 1;
+    sim->locks[0] = (struct sim_lock){ .epoch = epoch, .owner = process };
+    sim->n_locks = 1;
 }
 
 int sim_enlist(struct store *base, uint64_t epoch)

@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cleaner/usage.h"
+
 #define ABSENT_MAX 65536u       /* segments that are named and do not exist */
 
 /* ---- Segments that places name -------------------------------------------- */
@@ -274,7 +276,7 @@ static int usage_value(struct walk *w, uint64_t key, struct place value)
     uint64_t size = value.w0, live = value.w1;
     struct check_segment *s = check_find(c, key);
 
-    if (size > SEGMENT_BYTES_MAX || live > size || store_segno(key) == 0) {
+    if (live > size || !usage_possible(key, size, live)) {
         check_error(c, "the usage table says %" PRIu64 " bytes of %" PRIu64
                     " are live in segment %" PRIu64 ", which cannot be", live, size, key);
     }
@@ -300,6 +302,10 @@ static void overrides_apply(struct check *c)
         uint64_t live = le64(c->overrides[i].live_bytes);
         struct check_segment *s = segment_named(c, file);
 
+        if (!usage_possible(file, 0, live)) {
+            check_error(c, "the checkpoint says %" PRIu64 " bytes are live in segment %"
+                        PRIu64 ", which cannot be", live, file);
+        }
         if (s) {
             s->in_table = true;
             s->live = live;

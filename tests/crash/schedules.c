@@ -15,7 +15,7 @@
 #include "schedule.h"
 #include "world.h"
 
-#define SEED_SECONDS_MAX 10
+#define SEED_SECONDS_MAX 100
 
 static volatile uint64_t current_seed;
 

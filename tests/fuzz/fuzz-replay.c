@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A whole small log, right sums and all, that no writer of ours would write: opened for
- * reading, read, opened for writing, read, closed, and read again.  It may be refused, or
- * parts of it; what could be read before and after is the same.
+ * A whole small log, right sums and all, that no writer of ours would write: checked,
+ * dumped, opened for reading, read, opened for writing, read, closed, and read again.  It
+ * may be refused, or parts of it; what could be read before and after is the same, and
+ * where check finds no error it can be opened for reading.
  *
  * The input is a program: each step begins with a byte that says what is written next to
  * the segments of a simulated disk.  Numbers are mostly bytes, so that they meet.
@@ -540,6 +541,33 @@ static void look_as_writer(struct sim *sim)
     }
 }
 
+static void line_count(void *opaque, const char *line)
+{
+    assert(line[0] != '\0');
+    ++*(unsigned *)opaque;
+}
+
+static void finding_count(void *opaque, int error, const char *text)
+{
+    (void)error;
+    line_count(opaque, text);
+}
+
+/* True: nothing is wrong with it. */
+static bool look_as_checker(struct sim *sim)
+{
+    struct hlfs_check_result result;
+    unsigned lines = 0;
+    struct store *s;
+    int res;
+
+    assert(sim_store_open(sim, SIM_OPEN_READ_ONLY, &s) == 0);
+    (void)volume_dump(s, line_count, &lines);
+    assert(sim_store_open(sim, SIM_OPEN_READ_ONLY, &s) == 0);
+    res = volume_check(s, HLFS_CHECK_DATA, finding_count, &lines, &result);
+    return res == 0 && result.errors == 0;
+}
+
 static void identity_put(struct sim *sim)
 {
     struct identity id = {
@@ -561,7 +589,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct program program;
     static struct view view;
     struct program *p = &program;
-    bool open;
+    bool whole, open;
 
     *p = (struct program){ .at = data, .left = size, .buf = buf, .seq = 1 };
     p->sim = sim_new(1);
@@ -569,7 +597,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; p->left > 0 && i < STEPS_MAX; i++) {
         step(p);
     }
+    whole = look_as_checker(p->sim);
     look_as_reader(p->sim, &view, &open);
+    assert(open || !whole);
     look_as_writer(p->sim);
     assert(!sim_misuse(p->sim));
     sim_free(p->sim);

@@ -9,7 +9,7 @@
  *
  * never other bytes, and never silently an older state than what was synced, as far as
  * the undamaged rest of the log still tells (the highest `synced` of all valid headers
- * and records, found here by a scan of its own).
+ * and records, found here by a scan of its own).  And check says so.
  */
 #include <errno.h>
 #include <limits.h>
@@ -377,6 +377,17 @@ static void go_on(struct sim *sim, const struct simvol *s, struct hlfs *v, size_
     assert_int_equal(volume_close(v), 0);
 }
 
+static unsigned check_errors(struct sim *sim)
+{
+    struct hlfs_check_result result = { 0 };
+    struct store *s;
+    int res;
+
+    assert_int_equal(sim_store_open(sim, SIM_OPEN_READ_ONLY, &s), 0);
+    res = volume_check(s, HLFS_CHECK_DATA, NULL, NULL, &result);
+    return (unsigned)result.errors + (res < 0);
+}
+
 static enum outcome look(struct sim *sim, const struct simvol *s, bool rw, uint64_t file,
                          size_t required)
 {
@@ -412,11 +423,17 @@ static void judge(struct sim *sim, const struct simvol *s, const struct layout *
                   enum structure what, uint64_t file)
 {
     size_t required = state_required(s, synced_found(l, sim, s, file));
+    unsigned errors = check_errors(sim);
 
     for (int rw = 0; rw < 2; rw++) {
         bool precise = what < BOTH_HEADERS_WIPED;
 
-        tally[what][rw][look(sim, s, rw, precise ? file : 0, required)]++;
+        enum outcome outcome = look(sim, s, rw, precise ? file : 0, required);
+
+        if (outcome != RIGHT && errors == 0) {
+            fail_msg("%s: check finds nothing", current);
+        }
+        tally[what][rw][outcome]++;
     }
     sim_free(sim);
 }
@@ -605,6 +622,7 @@ static void damage_all(enum simvol_end end)
     struct rng r = { seed };
 
     (void)snprintf(current, sizeof(current), "undamaged");
+    assert_int_equal(check_errors(s->sim), 0);
     judge(sim_fork(s->sim, 1), s, l, REST, 0);
     assert_int_equal(tally[REST][0][RIGHT] + tally[REST][1][RIGHT], 2);
     flips(s, l, &r);

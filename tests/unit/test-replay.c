@@ -707,6 +707,12 @@ static void entry_that_must_not_be_passed_over(void **state _unused_)
     buf[RECORD_HEADER_BYTES] = ENTRY_UNKNOWN_INCOMPAT | 20;
     record_put(&m, buf, 1, 1, bytes);
     assert_int_equal(replayed(&m).res, -ENOTSUP);
+    assert_non_null(strstr(error_text(), "newer"));
+    segment(&m, 1, 1, 1, 0);
+    buf[RECORD_HEADER_BYTES] = ENTRY_UNKNOWN_INCOMPAT | 20;
+    record_put(&m, buf, 1, 0, bytes);       /* in the tail, too */
+    assert_int_equal(replayed(&m).res, -ENOTSUP);
+    assert_non_null(strstr(error_text(), "newer"));
     maker_free(&m);
 }
 
