@@ -10,7 +10,6 @@
 #include "base/util.h"
 #include "log/format.h"
 #include "map/tree.h"
-#include "store/store.h"
 
 enum presence { PRESENT, DOOMED, REMOVED };
 
@@ -170,8 +169,7 @@ static void sort_by_life(struct usage *u, struct usage_segment *s)
 
 bool usage_possible(uint64_t file, uint64_t size, uint64_t live)
 {
-    return store_segno(file) != 0 && file <= (STORE_MOVED | STORE_SEGNO_MAX) &&
-           size <= SEGMENT_BYTES_MAX && live <= SEGMENT_BYTES_MAX;
+    return place_file_valid(file) && size <= SEGMENT_BYTES_MAX && live <= SEGMENT_BYTES_MAX;
 }
 
 int usage_load(struct usage *u, uint64_t file, uint64_t size, uint64_t live)

@@ -44,6 +44,12 @@ static inline struct place place_make(uint64_t file, uint64_t offset, uint32_t s
     };
 }
 
+/* Can FILE be the id of a segment?  (Number and kind, as in word 0.) */
+static inline bool place_file_valid(uint64_t file)
+{
+    return (file & (((uint64_t)1 << 36) - 1)) != 0 && file >> 37 == 0;
+}
+
 static inline bool place_is_hole(struct place p)
 {
     return p.w0 == 0;
