@@ -296,6 +296,18 @@ int options_copy(struct hlfs_options *dst, const struct hlfs_options *src)
     return 0;
 }
 
+uint64_t options_unreachable_us(const struct hlfs_options *o)
+{
+    switch (o->unreachable.mode) {
+    case UNREACHABLE_ERROR:
+        return 0;
+    case UNREACHABLE_WAIT:
+        return UINT64_MAX / 4;
+    default:
+        return o->unreachable.timeout_us;
+    }
+}
+
 const char *durability_name(enum durability d)
 {
     static const char *const names[] = { "strongest", "local", "hflush", "hsync" };

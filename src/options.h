@@ -78,6 +78,9 @@ void options_done(struct hlfs_options *o);
  * defaults.  -ENOMEM leaves DST at its defaults. */
 int options_copy(struct hlfs_options *dst, const struct hlfs_options *src);
 
+/* How long to wait for a store that stays away; "for ever" still adds to a clock. */
+uint64_t options_unreachable_us(const struct hlfs_options *o);
+
 /* "local", "hflush" or "hsync"; "strongest" for the default. */
 const char *durability_name(enum durability d);
 

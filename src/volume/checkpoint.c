@@ -128,18 +128,6 @@ static bool load_under_way(const struct checkpoint_run *c, struct place place)
     return false;
 }
 
-static bool load_from_memory(struct hlfs *v, const struct tree_missing *m)
-{
-    le32_t *crc;
-    uint8_t *bytes = log_memory(v->log, m->place, &crc);
-    struct page *p = bytes ? pagecache_add(v->cache, m->place, bytes) : NULL;
-
-    if (p) {
-        pagecache_put(v->cache, p);
-    }
-    return p != NULL;
-}
-
 /* Start loading M unless that is under way; false: no slot, or no memory. */
 static bool load_start(struct hlfs *v, const struct tree_missing *m)
 {
@@ -180,7 +168,7 @@ static void load_missing(struct hlfs *v, const struct tree_missing *m)
     struct tree_missing ahead[ARRAY_SIZE(c->loads) - 1];
     int n;
 
-    if (load_from_memory(v, m)) {
+    if (page_from_memory(v, m->place)) {
         return;
     }
     c->waiting = true;

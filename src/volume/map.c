@@ -178,6 +178,19 @@ int map_next_data(struct hlfs *v, uint64_t block, uint64_t *ret_block,
     return 0;
 }
 
+/* A page that is not durable yet still stands in the log's memory: into the cache. */
+bool page_from_memory(struct hlfs *v, struct place place)
+{
+    le32_t *crc;
+    uint8_t *bytes = v->log ? log_memory(v->log, place, &crc) : NULL;
+    struct page *p = bytes ? pagecache_add(v->cache, place, bytes) : NULL;
+
+    if (p) {
+        pagecache_put(v->cache, p);
+    }
+    return p != NULL;
+}
+
 /* Outside the monitor: are these the PAGE_BYTES that M's place promises? */
 int page_load_check(struct store_op *op, int res, const struct tree_missing *m,
                     const uint8_t *page)

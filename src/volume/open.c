@@ -532,9 +532,7 @@ static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
     memcpy(p.uuid, v->identity.uuid, UUID_BYTES);
     (void)snprintf(p.durability, sizeof(p.durability), "%s", v->store->durability);
     (void)gethostname(p.host, sizeof(p.host) - 1);
-    p.unreachable_us = v->options.unreachable.mode == UNREACHABLE_ERROR ? 0 :
-                       v->options.unreachable.mode == UNREACHABLE_WAIT ? UINT64_MAX / 4 :
-                       v->options.unreachable.timeout_us;
+    p.unreachable_us = options_unreachable_us(&v->options);
     v->epoch = epoch;
     v->log = log_new(&p);
     return v->log ? 0 : -ENOMEM;

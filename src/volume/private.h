@@ -255,6 +255,7 @@ int map_replay(struct layer *l, uint32_t block_bytes, const struct entry *e,
                uint64_t file, uint64_t payload_at);
 int map_next_data(struct hlfs *v, uint64_t block, uint64_t *ret_block,
                   struct tree_missing *ret_missing);
+bool page_from_memory(struct hlfs *v, struct place place);
 int page_load_check(struct store_op *op, int res, const struct tree_missing *m,
                     const uint8_t *page);
 

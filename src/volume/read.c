@@ -310,23 +310,9 @@ static int page_check_op(struct store_op *op, int res)
     return page_load_check(op, res, &r->missing, r->page);
 }
 
-/* A page of the tree that is not durable yet is still in the log's memory. */
-static bool page_from_memory(struct read_op *r)
-{
-    le32_t *crc;
-    uint8_t *bytes = r->v->log ? log_memory(r->v->log, r->missing.place, &crc) : NULL;
-    struct page *p = bytes ? pagecache_add(r->v->cache, r->missing.place, bytes) : NULL;
-
-    if (!p) {
-        return false;
-    }
-    pagecache_put(r->v->cache, p);
-    return true;
-}
-
 static int page_load(struct read_op *r)
 {
-    if (page_from_memory(r)) {
+    if (page_from_memory(r->v, r->missing.place)) {
         return 0;
     }
     if (!r->page && posix_memalign((void **)&r->page, STORE_BUF_ALIGN, PAGE_BYTES) != 0) {

@@ -127,14 +127,7 @@ static uint64_t patience_us(const struct hlfs *v, int error)
     if (error == -ENOSPC) {
         return v->options.full.wait_us;
     }
-    switch (v->options.unreachable.mode) {
-    case UNREACHABLE_ERROR:
-        return 0;
-    case UNREACHABLE_WAIT:
-        return UINT64_MAX / 4;
-    default:
-        return v->options.unreachable.timeout_us;
-    }
+    return options_unreachable_us(&v->options);
 }
 
 /* The log has no room (RES): wait, or give up.  FRONT: it holds blocks, goes first. */
