@@ -128,8 +128,9 @@ def sequential(tools, kind, depth):
 def over_nbd(tools, kind, goal):
     """HLFS's server lives for a sample only: idle, it would lay out spare files."""
     volume = tools.volume(fill="rand")
-    servers = {"qemu raw": tools.serve("raw", tools.raw()),
-               "qemu qcow2": tools.serve("qcow2", tools.qcow2()),
+    raw, qcow2 = tools.raw(), tools.qcow2()     # before a server locks the raw file
+    servers = {"qemu raw": tools.serve("raw", raw),
+               "qemu qcow2": tools.serve("qcow2", qcow2),
                "memory": tools.serve("memory", None)}
     rw = "rand" + kind
 
@@ -164,7 +165,8 @@ def killed_while_writing(tools, volume, until_bytes):
     try:
         while read_proc(process.pid, "io", "write_bytes") < until_bytes:
             if process.poll() is not None:
-                raise Failed("the writer ended by itself: %s" % tools.log_end())
+                raise Failed("the writer ended by itself (%d): %s" % (
+                    process.returncode, tools.log_end()))
             time.sleep(0.02)
     finally:
         tools.stop(process, signal.SIGKILL)

@@ -86,6 +86,7 @@ struct log *log_new(const struct log_params *p)
     l->fence_checked_us = l->last_request_us = log_now(l);
     l->store_free = UINT64_MAX;
     l->header_told = true;
+    l->moved_seq = UINT64_MAX;
     l->take_over_cut = p->next_seq;     /* lower segments end with the accepted tail */
     l->standby = segment_new(l, p->epoch, p->segment_bytes, SEGMENT_STANDBY);
     if (!l->standby || buffers_new(l) < 0) {
@@ -715,6 +716,9 @@ uint64_t log_tick(struct log *l, uint64_t now_us)
         } else {
             next = MIN(next, due);
         }
+    }
+    if (l->moving && l->move_us > now_us) {
+        next = MIN(next, l->move_us);
     }
     if (l->create_wait) {
         if (now_us >= l->retry_us) {

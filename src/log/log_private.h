@@ -120,6 +120,10 @@ struct log {
     uint64_t move_cut;              /* while unplaced: the next new seq */
     uint64_t take_over_cut;         /* what every header carries until one is durable */
     bool stopping;
+    int break_error;                /* why the last segment broke */
+    uint64_t moved_seq;             /* synced_seq when records were last moved */
+    bool move_looked;               /* for another writer, since then */
+    uint64_t move_us;               /* not again before, if it is still that */
     bool create_wait;               /* the last create failed; after retry_us */
     uint64_t retry_us;
 

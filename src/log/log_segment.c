@@ -401,6 +401,7 @@ void segment_break(struct segment *s, int error)
     }
     s->phase = SEGMENT_FULL;
     l->moving = true;
+    l->break_error = error;
 }
 
 /* Take every record that is not durable off its segment. */
@@ -487,6 +488,32 @@ static struct record *first_unplaced(const struct log *l)
     return NULL;
 }
 
+/*
+ * Has nothing become durable since the last move?  Then the next one is not made at
+ * once: a store that takes creates but no appends would fill with empty segments.  It
+ * may be that another writer has closed ours: that is looked at before anybody hears of
+ * an error.
+ */
+static bool moved_in_vain(struct log *l)
+{
+    uint64_t now = log_now(l);
+
+    if (l->moved_seq == l->synced_seq && now < l->move_us) {
+        if (!l->move_looked) {
+            l->move_looked = true;
+            sync_look(l);
+        } else if (!l->fence_in_flight &&
+                   !(l->standby && l->standby->phase == SEGMENT_CREATING)) {
+            log_set_error(l, l->break_error);
+        }
+        return true;
+    }
+    l->move_looked = false;
+    l->moved_seq = l->synced_seq;
+    l->move_us = now + RETRY_EVERY_US;
+    return false;
+}
+
 /* Move on with what a broken segment left: when nothing of it is in flight. */
 void segment_move(struct log *l)
 {
@@ -501,6 +528,9 @@ void segment_move(struct log *l)
             if (log_record(l, seq)->fillers > 0) {
                 return;
             }
+        }
+        if (moved_in_vain(l)) {
+            return;
         }
         records_unplace(l);
     }

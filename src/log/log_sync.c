@@ -52,7 +52,8 @@ void sync_reached(struct log *l, uint64_t seq)
     }
     l->last_sync_us = log_now(l);
     l->stat.syncs++;
-    if (l->error != -ENOSPC) {
+    /* A full store has room again when a create succeeds, or an append if none is due. */
+    if (l->error != -ENOSPC || (l->standby && l->standby->phase == SEGMENT_STANDBY)) {
         log_clear_error(l);
     }
 }
