@@ -47,7 +47,8 @@ static bool alive(const struct world *w)
 static void put(struct world *w, uint64_t offset, uint64_t len, unsigned flags)
 {
     if (alive(w) && offset < w->bytes) {
-        writer_submit(w->writer, REQUEST_WRITE, offset, MIN(len, w->bytes - offset), flags);
+        len = MIN(len, w->bytes - offset);
+        writer_submit(w->writer, REQUEST_WRITE, offset, len, flags);
     }
 }
 
@@ -85,7 +86,10 @@ static void checkpoint(struct world *w)
     if (alive(w)) {
         volume_want_checkpoint(w->writer->v);
     }
-    for (int i = 0; i < 1000 && alive(w) && volume_checkpoint_running(w->writer->v); i++) {
+    for (int i = 0; i < 1000 && alive(w); i++) {
+        if (!volume_checkpoint_running(w->writer->v)) {
+            return;
+        }
         writer_turn(w->writer, 10000);
     }
 }
@@ -464,8 +468,8 @@ static bool census_complete(uint64_t calls)
 {
     bool ok = calls == cuts_made() && calls >= CUTS_MIN;
 
-    printf("%" PRIu64 " calls counted = %" PRIu64 " cuts made, %" PRIu64 " of them with the "
-           "call in flight\n", calls, cuts_made(), census.in_flight);
+    printf("%" PRIu64 " calls counted = %" PRIu64 " cuts made, %" PRIu64 " of them with "
+           "the call in flight\n", calls, cuts_made(), census.in_flight);
     for (size_t i = 0; i < ARRAY_SIZE(situations); i++) {
         uint64_t cuts = sim_cuts_in(&census, situations[i].name);
 

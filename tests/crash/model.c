@@ -582,8 +582,8 @@ bool model_check_prefix(struct model *m, const void *image, uint64_t durable_at)
     for (size_t i = 0; i < m->count; i++) {
         const struct request *r = &m->requests[i];
 
-        if ((r->kind == MODEL_FLUSH || r->fua) && !r->failed && r->answered <= durable_at &&
-            r->answered != NEVER) {
+        if ((r->kind == MODEL_FLUSH || r->fua) && !r->failed && r->answered != NEVER &&
+            r->answered <= durable_at) {
             flushed = MAX(flushed, r->submitted);
             m->in_set[i] = r->fua;
         }

@@ -8,6 +8,8 @@
 
 #include "world.h"
 
+#define HEAL_US 8000000     /* longer than two stalled operations, one after the other */
+
 /* What one seed likes: drawn once, so that seeds differ more than steps do. */
 struct taste {
     unsigned generations;
@@ -71,9 +73,13 @@ static void draw_sizes(struct run *r)
     w->options.block_bytes = blocks[below(r, ARRAY_SIZE(blocks))];
     w->options.cache_bytes = one_in(r, 2) ? MIB(1) : KIB(64) << below(r, 3);
     w->options.dirty_bytes = MIB(2);
-    w->options.unreachable.mode = one_in(r, 2) ? UNREACHABLE_ERROR : UNREACHABLE_WAIT_TIME;
-    w->options.unreachable.timeout_us = w->options.unreachable.mode == UNREACHABLE_ERROR ?
-                                        0 : 1000000 + below(r, 10000000);
+    if (one_in(r, 2)) {
+        w->options.unreachable.mode = UNREACHABLE_ERROR;
+        w->options.unreachable.timeout_us = 0;
+    } else {
+        w->options.unreachable.mode = UNREACHABLE_WAIT_TIME;
+        w->options.unreachable.timeout_us = 1000000 + below(r, 10000000);
+    }
     w->options.full.wait_us = one_in(r, 3) ? 1000000 : 0;
 }
 
@@ -122,7 +128,7 @@ static void draw_taste(struct run *r)
 static void draw_range(struct run *r, uint64_t *ret_offset, uint64_t *ret_len)
 {
     const struct world *w = r->w;
-    uint64_t unit = MODEL_UNIT, units, at, len, block = w->options.block_bytes;
+    uint64_t unit = MODEL_UNIT, units, hot, at, len, block = w->options.block_bytes;
 
     if (!r->t.unaligned || !one_in(r, 3)) {
         unit = one_in(r, 4) ? 512 : block;
@@ -131,8 +137,8 @@ static void draw_range(struct run *r, uint64_t *ret_offset, uint64_t *ret_len)
         unit = MODEL_UNIT;
     }
     units = w->bytes / unit;
-    at = below(r, one_in(r, 4) ? units : MAX(MIN(units, r->t.hot_units * MODEL_UNIT / unit),
-                                            (uint64_t)1));
+    hot = MAX(MIN(units, r->t.hot_units * MODEL_UNIT / unit), (uint64_t)1);
+    at = below(r, one_in(r, 4) ? units : hot);
     len = 1 + below(r, MAX(1 + below(r, 4 * block / unit), (uint64_t)1));
     if (one_in(r, r->t.large_one_in)) {
         len = 1 + below(r, MAX(w->write_max / unit, (uint64_t)1));
@@ -262,7 +268,7 @@ static void faults_heal(struct run *r, struct writer *x)
 {
     faults_stop(r);
     writer_settle(x);       /* what was under way may still fail */
-    writer_run(x, 2000000);
+    writer_run(x, HEAL_US);
     r->w->faults = false;
     writer_submit(x, REQUEST_FLUSH, 0, 0, 0);
     writer_settle(x);
@@ -434,7 +440,7 @@ static void takeover(struct run *r)
     stranger_lives(r, old);
     w->writer = x;
     faults_stop(r);
-    writer_run(x, w->faults ? 2000000 : 0);
+    writer_run(x, w->faults ? HEAL_US : 0);
     w->faults = false;
     image_check(r, x);
     for (uint64_t n = below(r, 20); n > 0 && !world_failed(w) && !writer_dead(x); n--) {
@@ -510,8 +516,9 @@ static struct rng scribbler;
 static void scribble(void *from, size_t len)
 {
     if (rng_one_in(&scribbler, 8)) {
-        memset((uint8_t *)from + rng_below(&scribbler, len / MODEL_UNIT) * MODEL_UNIT, 0x5a,
-               MODEL_UNIT);
+        uint64_t at = rng_below(&scribbler, len / MODEL_UNIT) * MODEL_UNIT;
+
+        memset((uint8_t *)from + at, 0x5a, MODEL_UNIT);
     }
 }
 

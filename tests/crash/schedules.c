@@ -60,8 +60,8 @@ int main(int argc, char **argv)
         (void)alarm(SEED_SECONDS_MAX);      /* a seed that hangs is a failure, too */
         current_seed = seed;
         if (!schedule_run(seed, 0, text, sizeof(text), &stats)) {
-            printf("seed %" PRIu64 " FAILED: %s\nreplay it: HLFS_SEEDS=%" PRIu64 ":1 %s\n",
-                   seed, text, seed, argv[0]);
+            printf("seed %" PRIu64 " FAILED: %s\nreplay it: HLFS_SEEDS=%" PRIu64
+                   ":1 %s\n", seed, text, seed, argv[0]);
             failed = true;
             if (!getenv("HLFS_KEEP_GOING")) {
                 return 1;

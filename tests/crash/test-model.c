@@ -34,7 +34,8 @@ static const void *shows(const uint64_t *ids)
     return image;
 }
 
-static uint64_t submit(struct model *m, enum model_kind kind, unsigned first, unsigned end)
+static uint64_t submit(struct model *m, enum model_kind kind, unsigned first,
+                       unsigned end)
 {
     return model_submit(m, kind, first * MODEL_UNIT, (uint64_t)(end - first) * MODEL_UNIT,
                         false);
@@ -285,7 +286,10 @@ static void toy_draw(struct rng *rng, struct model *m, struct toy *t)
         }
     }
     for (unsigned f = 0; f < REQUESTS; f++) {
-        for (unsigned i = 0; t[f].kind == MODEL_FLUSH && t[f].answered && i < REQUESTS; i++) {
+        if (t[f].kind != MODEL_FLUSH || !t[f].answered) {
+            continue;
+        }
+        for (unsigned i = 0; i < REQUESTS; i++) {
             t[i].must |= t[i].kind != MODEL_FLUSH && toy_before(&t[i], &t[f]);
         }
     }

@@ -406,7 +406,9 @@ static void slot_begin(struct writer *x, struct slot *s, unsigned flags)
 void writer_submit(struct writer *x, enum request_kind kind, uint64_t offset,
                    uint64_t len, unsigned flags)
 {
-    struct request_args a = { .kind = kind, .len = len, .offset = offset, .flags = flags };
+    struct request_args a = {
+        .kind = kind, .len = len, .offset = offset, .flags = flags,
+    };
     struct world *w = x->world;
     struct slot *s;
     int res;
@@ -430,7 +432,8 @@ void writer_submit(struct writer *x, enum request_kind kind, uint64_t offset,
     if (res != 0 && !writer_dead(x)) {
         slot_answered(x, s, MIN(res, 0));
     }
-    x->written |= x->stranger && res >= 0 && kind != REQUEST_READ && kind != REQUEST_FLUSH;
+    x->written |= x->stranger && res >= 0 && kind != REQUEST_READ &&
+                  kind != REQUEST_FLUSH;
 }
 
 /* ---- Whole images --------------------------------------------------------- */

@@ -39,7 +39,7 @@ struct writer {
     struct hlfs_queue *q;
     struct slot slots[SLOTS];
     bool challenged;            /* another one is taking over */
-    bool stranger;              /* another one has taken over: nothing of it may be seen */
+    bool stranger;              /* taken over by another: nothing of it may be seen */
     bool written;               /* as a stranger: something that a flush needs to sync */
 };
 

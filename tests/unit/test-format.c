@@ -32,7 +32,7 @@ static void bytes_random(struct rng *r, void *buf, size_t len)
     }
 }
 
-/* ---- Identity --------------------------------------------------------------- */
+/* ---- Identity ------------------------------------------------------------ */
 
 static const struct identity an_identity = {
     .version = FORMAT_VERSION, .block_bytes = KIB(16), .segment_bytes = MIB(8),
@@ -88,7 +88,9 @@ static void identity_with_any_bit_flipped_is_refused(void **state _unused_)
 static void identity_beyond_the_limits_is_refused(void **state _unused_)
 {
     static const uint32_t blocks[] = { 0, 1, 2048, 4097, 12288, 131072, 1u << 31 };
-    static const uint64_t segments[] = { 1, 512, MIB(4) + 512, GIB(1) + 4096, UINT64_MAX };
+    static const uint64_t segments[] = {
+        1, 512, MIB(4) + 512, GIB(1) + 4096, UINT64_MAX,
+    };
     uint8_t buf[IDENTITY_BYTES];
     struct identity_disk *d;
 
@@ -111,7 +113,7 @@ static void identity_beyond_the_limits_is_refused(void **state _unused_)
     assert_int_equal(identity_retry(d), 0);
 }
 
-/* ---- Segment header --------------------------------------------------------- */
+/* ---- Segment header ------------------------------------------------------ */
 
 static struct segment_header a_header(void)
 {
@@ -134,8 +136,8 @@ static void header_is_read_back(void **state _unused_)
     int error = 0;
 
     segment_header_encode(&h, buf);
-    assert_int_equal(segment_header_decode(buf, sizeof(buf), FILE_ID, uuid, &back, &error),
-                     SEGMENT_VALID);
+    assert_int_equal(segment_header_decode(buf, sizeof(buf), FILE_ID, uuid, &back,
+                                           &error), SEGMENT_VALID);
     assert_int_equal(error, 0);
     assert_int_equal(back.epoch, h.epoch);
     assert_int_equal(back.size, h.size);
@@ -262,7 +264,7 @@ static void names_in_a_header_end(void **state _unused_)
     assert_int_equal(strlen(h.durability), sizeof(h.durability) - 1);
 }
 
-/* ---- Records ------------------------------------------------------------------ */
+/* ---- Records ------------------------------------------------------------- */
 
 static uint8_t record[RECORD_HEAD_MAX];
 
@@ -302,8 +304,8 @@ static void record_is_read_back(void **state _unused_)
         assert_int_equal(record_bytes(&back), h.head_bytes + 4096);
         assert_int_equal(record_read(RECORD_HEADER_BYTES + sizes[i], &back, &need), 0);
         if (sizes[i] > 0) {
-            assert_int_equal(record_read(RECORD_HEADER_BYTES + sizes[i] - 1, &back, &need),
-                             -EAGAIN);
+            assert_int_equal(record_read(RECORD_HEADER_BYTES + sizes[i] - 1, &back,
+                                         &need), -EAGAIN);
             assert_int_equal(need, RECORD_HEADER_BYTES + sizes[i]);
         }
         assert_int_equal(record_read(RECORD_HEADER_BYTES - 1, &back, &need), -EAGAIN);
@@ -364,7 +366,7 @@ static void record_beyond_the_limits_is_refused(void **state _unused_)
     }
 }
 
-/* ---- Entries -------------------------------------------------------------------- */
+/* ---- Entries ------------------------------------------------------------- */
 
 #define PAYLOAD_BYTES KIB(64)
 
@@ -542,7 +544,7 @@ static void unknown_entries_obey_their_class(void **state _unused_)
     }
 }
 
-/* ---- Checkpoints ------------------------------------------------------------------ */
+/* ---- Checkpoints --------------------------------------------------------- */
 
 static struct checkpoint a_checkpoint(void)
 {
@@ -610,7 +612,7 @@ static void impossible_checkpoints_are_refused(void **state _unused_)
     }
 }
 
-/* ---- Footers ------------------------------------------------------------------------ */
+/* ---- Footers ------------------------------------------------------------- */
 
 static uint8_t footer[4096];
 
@@ -688,7 +690,7 @@ static void items_outside_a_footer_are_refused(void **state _unused_)
     }
 }
 
-/* ---- Places ------------------------------------------------------------------------- */
+/* ---- Places -------------------------------------------------------------- */
 
 static void place_holds_what_is_put_in(void **state _unused_)
 {

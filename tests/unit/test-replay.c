@@ -117,7 +117,8 @@ static struct record_ref checkpoint(struct maker *m, uint64_t seq, uint64_t sync
     };
     uint8_t buf[RECORD_BYTES] = { 0 };
 
-    record_put(m, buf, seq, synced, entry_put_checkpoint(buf + RECORD_HEADER_BYTES, &c, 0));
+    record_put(m, buf, seq, synced,
+               entry_put_checkpoint(buf + RECORD_HEADER_BYTES, &c, 0));
     return m->last;
 }
 
@@ -146,11 +147,11 @@ static struct record_ref footer(struct maker *m, uint64_t first, uint64_t last)
 /* Flip a bit of the Nth record (from 0) of segment FILE: AT bytes in it. */
 static void damage(const struct maker *m, uint64_t file, unsigned n, uint64_t at)
 {
-    assert_int_equal(sim_corrupt(m->sim, file, SEGMENT_DATA_OFFSET + n * RECORD_BYTES + at,
-                                 1), 0);
+    at += SEGMENT_DATA_OFFSET + n * RECORD_BYTES;
+    assert_int_equal(sim_corrupt(m->sim, file, at, 1), 0);
 }
 
-/* ---- Replaying it ------------------------------------------------------------- */
+/* ---- Replaying it -------------------------------------------------------- */
 
 struct replayed {
     int res;
@@ -221,7 +222,7 @@ static void expect_damage(const struct maker *m, const char *where)
     }
 }
 
-/* ---- Segments ------------------------------------------------------------------- */
+/* ---- Segments ------------------------------------------------------------ */
 
 static void nothing_there(void **state _unused_)
 {
@@ -318,7 +319,7 @@ static void newer_version_is_refused(void **state _unused_)
     maker_free(&m);
 }
 
-/* ---- Cuts: REPLAY-2 --------------------------------------------------------------- */
+/* ---- Cuts: REPLAY-2 ------------------------------------------------------ */
 
 static void cut_voids_records_of_lower_segments(void **state _unused_)
 {
@@ -375,7 +376,7 @@ static void moved_records_in_several_segments(void **state _unused_)
     maker_free(&m);
 }
 
-/* ---- Two copies: REPLAY-3 ------------------------------------------------------- */
+/* ---- Two copies: REPLAY-3 ------------------------------------------------ */
 
 static void higher_copy_counts_if_it_is_valid(void **state _unused_)
 {
@@ -411,7 +412,7 @@ static void lower_copy_that_is_damaged_does_no_harm(void **state _unused_)
     maker_free(&m);
 }
 
-/* ---- Gaps and damage: REPLAY-1, REPLAY-4 ------------------------------------------ */
+/* ---- Gaps and damage: REPLAY-1, REPLAY-4 --------------------------------- */
 
 static void gap_above_synced_ends_the_log(void **state _unused_)
 {
@@ -478,7 +479,8 @@ static void payload_is_verified_in_the_tail_only(void **state _unused_)
     r = replayed(&m);
     assert_int_equal(r.res, 0);
     assert_string_equal(r.text, "1@1 2@1");
-    assert_int_equal(sim_truncate(m.sim, 1, SEGMENT_DATA_OFFSET + 2 * RECORD_BYTES - 1), 0);
+    assert_int_equal(sim_truncate(m.sim, 1, SEGMENT_DATA_OFFSET + 2 * RECORD_BYTES - 1),
+                     0);
     expect(&m, "1@1");
     maker_free(&m);
 }
@@ -533,7 +535,7 @@ static void read_error_is_no_gap(void **state _unused_)
     maker_free(&m);
 }
 
-/* ---- Footers ---------------------------------------------------------------------- */
+/* ---- Footers ------------------------------------------------------------- */
 
 static void footer_stands_for_the_records(void **state _unused_)
 {
@@ -577,7 +579,7 @@ static void footer_that_is_not_synced_is_not_used(void **state _unused_)
     maker_free(&m);
 }
 
-/* ---- Checkpoints -------------------------------------------------------------------- */
+/* ---- Checkpoints --------------------------------------------------------- */
 
 /* Segment 1: 1 2 [checkpoint 3 of all before it] 4; segment 2 names it. */
 static struct record_ref with_checkpoint(struct maker *m)
@@ -659,7 +661,7 @@ static void only_segments_from_replay_file_on_are_needed(void **state _unused_)
     maker_free(&m);
 }
 
-/* ---- Entries -------------------------------------------------------------------------- */
+/* ---- Entries ------------------------------------------------------------- */
 
 static int end_at_once(void *opaque, const struct entry *e, const struct record_header *h,
                        uint64_t file, uint64_t payload_at)

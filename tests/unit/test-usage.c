@@ -191,7 +191,7 @@ static void late_changes_are_overrides(void **state _unused_)
     usage_free(u);
 }
 
-/* ---- At random, against a model --------------------------------------------- */
+/* ---- At random, against a model ------------------------------------------ */
 
 #define FILES 200
 

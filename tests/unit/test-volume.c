@@ -44,7 +44,7 @@ struct worker {
     pthread_t thread;
 };
 
-/* ---- One thread's requests ------------------------------------------------- */
+/* ---- One thread's requests ----------------------------------------------- */
 
 static void compare(const struct model *m, const uint8_t *got, uint64_t offset,
                     uint64_t len, const char *when)
@@ -256,7 +256,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* ---- The fifth thread ------------------------------------------------------- */
+/* ---- The fifth thread ---------------------------------------------------- */
 
 struct onlooker {
     struct hlfs *v;
@@ -292,7 +292,7 @@ static void *look_on(void *arg)
     return NULL;
 }
 
-/* ---- Rounds ------------------------------------------------------------------ */
+/* ---- Rounds -------------------------------------------------------------- */
 
 static void verify(struct hlfs *v, const struct model *m, struct rng *r, const char *when)
 {
@@ -408,7 +408,7 @@ static void blocks_of_64k_thread_pool(void **state _unused_)
     run(KIB(64), LOCAL_NO_URING, MIB(32) + KIB(63));
 }
 
-/* ---- Overlapping writes --------------------------------------------------------- */
+/* ---- Overlapping writes -------------------------------------------------- */
 
 /*
  * Threads write the same blocks at once.  Which write is last nobody knows, but what is
@@ -487,7 +487,7 @@ static void overlapping_writes_keep_one_order(void **state _unused_)
     free(after);
 }
 
-/* ---- Slow copies ------------------------------------------------------------------ */
+/* ---- Slow copies --------------------------------------------------------- */
 
 /*
  * A write whose copy, made outside the monitor, takes as long as the test likes: its
@@ -650,7 +650,7 @@ static void write_over_a_slow_copy(void **state _unused_)
     localvol_done();
 }
 
-/* ---- Calls that are refused ---------------------------------------------------- */
+/* ---- Calls that are refused ---------------------------------------------- */
 
 static void calls_in_a_forked_child_are_refused(void **state _unused_)
 {
