@@ -8,9 +8,6 @@
 
 #include "base/clock.h"
 
-/* How long a kick that the kernel refused waits for the next try. */
-#define KICK_AGAIN_US 1000
-
 int aio_init(struct aio *aio, const struct aio_ops *ops, struct aio_pool *pool)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -21,6 +18,8 @@ int aio_init(struct aio *aio, const struct aio_ops *ops, struct aio_pool *pool)
     aio->ops = ops;
     aio->pool = pool;
     aio->event_fd = fd;
+    aio->exposed = !ops->expose;
+    atomic_init(&aio->signalled, false);
     atomic_init(&aio->woken, false);
     (void)pthread_mutex_init(&aio->lock, NULL);
     list_init(&aio->done);
@@ -61,24 +60,45 @@ void aio_free(struct aio *aio)
     }
 }
 
-int aio_fd(const struct aio *aio)
-{
-    return aio->event_fd;
-}
-
 /* Writing fails only when the counter is near 2^64: then the fd is readable anyway. */
-void aio_signal(struct aio *aio)
+static void event_write(struct aio *aio)
 {
-    ssize_t n = write(aio->event_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+    ssize_t n;
 
+    atomic_store(&aio->signalled, true);
+    n = write(aio->event_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
     (void)n;
 }
 
-static void aio_drain(struct aio *aio)
+int aio_fd(struct aio *aio)
+{
+    if (!aio->exposed) {
+        int r = aio->ops->expose(aio);
+
+        if (r < 0) {
+            return r;
+        }
+        aio->exposed = true;
+        event_write(aio);       /* for what is over by now */
+    }
+    return aio->event_fd;
+}
+
+void aio_signal(struct aio *aio)
+{
+    if (aio->exposed) {
+        event_write(aio);
+    }
+}
+
+void aio_drain(struct aio *aio)
 {
     uint64_t count;
-    ssize_t n = read(aio->event_fd, &count, sizeof(count));
+    ssize_t n;
 
+    /* Before the read: a write between the two is seen by the next drain. */
+    atomic_store(&aio->signalled, false);
+    n = read(aio->event_fd, &count, sizeof(count));
     (void)n;        /* EAGAIN: it was not signalled */
 }
 
@@ -121,21 +141,33 @@ void aio_op_finish(struct aio_op *op)
     /* Signalled under the lock: whoever has collected OP may free the context. */
     (void)pthread_mutex_lock(&aio->lock);
     list_push(&aio->done, &op->node);
-    aio_signal(aio);
+    event_write(aio);
     (void)pthread_mutex_unlock(&aio->lock);
+}
+
+void aio_op_finish_here(struct aio_op *op)
+{
+    struct aio *aio = op->aio;
+
+    (void)pthread_mutex_lock(&aio->lock);
+    list_push(&aio->done, &op->node);
+    (void)pthread_mutex_unlock(&aio->lock);
+    aio_signal(aio);
 }
 
 void aio_collect(struct aio *aio, struct list *done)
 {
     (void)pthread_mutex_lock(&aio->lock);
     /* First, so that what completes while we look signals again. */
-    aio_drain(aio);
+    if (aio->exposed || atomic_load(&aio->signalled)) {
+        aio_drain(aio);
+    }
     list_splice(done, &aio->done);
     (void)pthread_mutex_unlock(&aio->lock);
     aio->ops->reap(aio, done);
 }
 
-static bool aio_ready(struct aio *aio)
+bool aio_ready(struct aio *aio)
 {
     bool ready = aio->ops->ready(aio);
 
@@ -176,14 +208,18 @@ int aio_wait(struct aio *aio, int64_t timeout_us)
     bool all_kicked;
 
     if (aio_ready(aio)) {
+        aio_kick(aio);
         return 1;
+    }
+    if (!aio->exposed) {
+        return aio->ops->wait(aio, timeout_us);
     }
     if (timeout_us >= 0) {
         deadline_us = (int64_t)clock_monotonic_us(&clock_system) + timeout_us;
     }
     do {
         all_kicked = aio->ops->kick(aio);
-        if (!aio_poll(aio, deadline_us, all_kicked ? -1 : KICK_AGAIN_US)) {
+        if (!aio_poll(aio, deadline_us, all_kicked ? -1 : AIO_KICK_AGAIN_US)) {
             return aio_ready(aio);
         }
         if (aio_ready(aio)) {
@@ -202,5 +238,5 @@ int aio_wait(struct aio *aio, int64_t timeout_us)
 void aio_wake(struct aio *aio)
 {
     atomic_store(&aio->woken, true);
-    aio_signal(aio);
+    event_write(aio);
 }

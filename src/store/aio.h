@@ -65,10 +65,17 @@ void aio_pool_free(struct aio_pool *pool);      /* its contexts are gone; NULL i
 struct aio *aio_new(struct aio_pool *pool, bool uring);
 void aio_free(struct aio *aio);                 /* nothing in flight; NULL is fine */
 
-/* Becomes readable when there is something to collect, or by aio_wake(). */
-int aio_fd(const struct aio *aio);
+/*
+ * Becomes readable when there is something to collect, or by aio_wake().  From the first
+ * call on: a context whose fd nobody asked for makes fewer system calls.  Or -errno.
+ */
+int aio_fd(struct aio *aio);
 
-/* Queue OP; aio_kick() hands it to the kernel. */
+/*
+ * Queue OP; aio_kick() hands it to the kernel.  Durable writes it may do itself, and
+ * return when they are over: who waits for one has nothing else to do, and through a
+ * ring it would cost two changes of thread more.
+ */
 void aio_start(struct aio *aio, struct aio_op *op);
 void aio_kick(struct aio *aio);
 
@@ -80,7 +87,8 @@ void aio_collect(struct aio *aio, struct list *done);
 int aio_wait(struct aio *aio, int64_t timeout_us);
 void aio_wake(struct aio *aio);
 
-/* Make the fd readable until the next aio_collect(). */
+/* By the thread that uses the context: make the fd readable until the next
+ * aio_collect().  Wakes nobody who is in aio_wait(). */
 void aio_signal(struct aio *aio);
 
 #endif

@@ -20,6 +20,11 @@ struct aio_ops {
     bool (*kick)(struct aio *aio);
     void (*reap)(struct aio *aio, struct list *done);
     bool (*ready)(struct aio *aio);
+    /* From now on make event_fd readable for transfers, too.  0 or -errno.  NULL, as
+     * wait is then: it always is, and aio_wait() polls it. */
+    int (*expose)(struct aio *aio);
+    /* As aio_wait(), while the fd is not exposed; event_fd ends it, too. */
+    int (*wait)(struct aio *aio, int64_t timeout_us);
 };
 
 /* Every backend's context begins with this. */
@@ -27,6 +32,8 @@ struct aio {
     const struct aio_ops *ops;  /* immutable */
     struct aio_pool *pool;      /* borrowed */
     int event_fd;               /* owned; readable = look again */
+    bool exposed;               /* it is for transfers, too: somebody may poll it */
+    atomic_bool signalled;      /* it was written to since it was drained */
     atomic_bool woken;          /* aio_wake() was called, no aio_wait() has said so */
     pthread_mutex_t lock;       /* guards done */
     struct list done;           /* ops that pool threads have finished */
@@ -44,6 +51,14 @@ bool aio_op_advance(struct aio_op *op, int64_t res);
 
 /* OP is over; called on a pool thread. */
 void aio_op_finish(struct aio_op *op);
+/* The same by the thread that uses the context. */
+void aio_op_finish_here(struct aio_op *op);
+
+bool aio_ready(struct aio *aio);        /* there may be something to collect */
+void aio_drain(struct aio *aio);        /* event_fd is not readable any more */
+
+/* How long a kick that the kernel refused waits for the next try. */
+#define AIO_KICK_AGAIN_US 1000
 
 /* Run OP, or what is left of it, on a thread. */
 void aio_pool_run(struct aio_pool *pool, struct aio_op *op);

@@ -32,11 +32,24 @@ static void shard_path(char path[LOCAL_PATH_BYTES], uint64_t file)
                    (unsigned)(file_shard(file) & 0xFFFFFF));
 }
 
+/* "/" and VALUE in hexadecimal. */
+static char *put_hex(char *to, uint64_t value, unsigned digits)
+{
+    *to++ = '/';
+    for (unsigned i = digits; i-- > 0;) {
+        *to++ = "0123456789abcdef"[value >> (4 * i) & 0xF];
+    }
+    return to;
+}
+
+/* Without snprintf(): each flush makes one. */
 void local_path(char path[LOCAL_PATH_BYTES], uint64_t file)
 {
-    (void)snprintf(path, LOCAL_PATH_BYTES, "%s/%06x/%09llx", kind_name(file),
-                   (unsigned)(file_shard(file) & 0xFFFFFF),
-                   (unsigned long long)store_segno(file));
+    char *end = stpcpy(path, kind_name(file));
+
+    end = put_hex(end, file_shard(file), 6);
+    end = put_hex(end, store_segno(file), 9);
+    *end = '\0';
 }
 
 bool local_parse_hex(const char *name, unsigned digits, uint64_t *ret)

@@ -339,9 +339,9 @@ static bool lane_start(struct local_lane *lane, struct store_op *op)
     return true;
 }
 
-void local_lane_kick(struct store_lane *base)
+/* Hand what was submitted to aio, which does not begin it yet. */
+static void lane_start_queue(struct local_lane *lane)
 {
-    struct local_lane *lane = lane_of(base);
     struct list queue;
 
     list_init(&queue);
@@ -364,7 +364,12 @@ void local_lane_kick(struct store_lane *base)
         list_splice(&lane->queue, &queue);
         (void)pthread_mutex_unlock(&lane->lock);
     }
-    aio_kick(lane->aio);
+}
+
+void local_lane_kick(struct store_lane *base)
+{
+    lane_start_queue(lane_of(base));
+    aio_kick(lane_of(base)->aio);
 }
 
 /* ---- Collect ----------------------------------------------------------------- */
@@ -441,6 +446,7 @@ int local_lane_wait(struct store_lane *base, int64_t timeout_us)
 {
     struct local_lane *lane = lane_of(base);
 
+    lane_start_queue(lane);
     return list_empty(&lane->ended) ? aio_wait(lane->aio, timeout_us) : 1;
 }
 

@@ -316,6 +316,7 @@ int sim_wait(struct store_lane *base, int64_t timeout_us)
     struct sim *sim = s->sim;
     uint64_t limit_us = timeout_us < 0 ? SIM_NEVER : sim->now_us + (uint64_t)timeout_us;
 
+    sim_kick(base);
     for (;;) {
         uint64_t completions = s->completions;
 
@@ -336,9 +337,6 @@ int sim_wait(struct store_lane *base, int64_t timeout_us)
         } else if (s->completions != completions && list_empty(&lane->done)) {
             return 0;
         }
-    }
-    if (!list_empty(&lane->queued)) {
-        sim_note_misuse(sim, "store_wait() for ever, before store_kick()", 0);
     }
     return 0;
 }

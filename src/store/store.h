@@ -224,8 +224,9 @@ void store_kick(struct store_lane *lane);
 int store_collect(struct store_lane *lane, struct list *done);
 
 /*
- * Block until there is something to collect, store_wake() was called or TIMEOUT_US
- * has passed (< 0: for ever).  Returns 1, or 0 on a time-out.
+ * Start what was queued (at less cost than a store_kick() before), then block until
+ * there is something to collect, store_wake() was called or TIMEOUT_US has passed (< 0:
+ * for ever).  Returns 1, or 0 on a time-out.
  */
 int store_wait(struct store_lane *lane, int64_t timeout_us);
 

@@ -27,14 +27,38 @@
 
 #include "base/crc32c.h"
 
+#define LOG_LIMIT_MAX GIB(2)
+#define PACE_SEGMENTS 4u            /* dead at a checkpoint: half of the local pool */
 #define OVERRIDES_MAX 16384u        /* 256 KiB of payload */
 
 /* ---- When ----------------------------------------------------------------- */
 
-/* How much log may be written between two checkpoints: bounds what open replays. */
+/*
+ * How much log may be written between two checkpoints: bounds what open replays.  Where
+ * whole segments die (a file is written over from its begin to its end) a checkpoint
+ * comes before more are dead than the store keeps for reuse: a segment laid over blocks
+ * that were written before takes 1.6 x the bytes a second of a new file.
+ */
 static uint64_t log_limit(const struct hlfs *v)
 {
-    return MIN(MAX(v->size / 4, MIB(64)), GIB(2));
+    return MIN(MIN(MAX(v->size / 4, MIB(64)), LOG_LIMIT_MAX), v->checkpoint.pace_bytes);
+}
+
+void checkpoint_pace(struct hlfs *v, unsigned dead)
+{
+    uint64_t *pace = &v->checkpoint.pace_bytes;
+
+    if (dead > PACE_SEGMENTS) {
+        *pace = MAX(*pace / dead * PACE_SEGMENTS,
+                    PACE_SEGMENTS / 2 * volume_segment_bytes(v));
+    } else if (dead < PACE_SEGMENTS / 2) {
+        *pace = MIN(*pace * 2, LOG_LIMIT_MAX);
+    }
+}
+
+void checkpoint_init(struct hlfs *v)
+{
+    v->checkpoint.pace_bytes = PACE_SEGMENTS * volume_segment_bytes(v);
 }
 
 static uint64_t log_written(const struct hlfs *v)

@@ -6,7 +6,8 @@
  * A thread that waits in a synchronous call (or in a queue whose unfinished requests
  * all wait for the log) drives itself, so that a flush costs no change of thread; the
  * background thread drives whenever operations are in flight and nobody else does.
- * A driver that leaves hands over by waking the background thread.
+ * A driver that leaves hands over to a thread that waits for the log anyway, else to the
+ * background thread.
  */
 #include "volume/private.h"
 
@@ -33,9 +34,10 @@ void monitor_settle(struct hlfs *v)
 {
     if (v->run_writers && v->log) {
         writers_run(v);
+        v->pump |= v->pump_later;
     }
     if (v->pump && v->log) {
-        v->pump = false;
+        v->pump = v->pump_later = false;
         v->kick |= log_pump(v->log);
         if (v->run_writers) {       /* room came */
             writers_run(v);
@@ -47,21 +49,40 @@ void monitor_settle(struct hlfs *v)
     }
 }
 
-/*
- * Leave.  What was queued for the log's lane is kicked by its driver, and by nobody
- * else: by the caller that drives, or else by the background thread, which also makes
- * the copies that are left.
- */
-void monitor_leave(struct hlfs *v)
+void monitor_pump(struct hlfs *v)
 {
-    monitor_settle(v);
+    v->pump |= !v->pump_later && log_wants_pump(v->log);
+}
+
+/*
+ * What was queued for the log's lane is kicked by its driver, and by nobody else: by the
+ * caller that drives, or else by the background thread, which also makes the copies that
+ * are left.
+ */
+static void hand_on(struct hlfs *v)
+{
     if (v->kick && v->driver == DRIVER_CALLER) {
         store_wake(v->lane);
     }
     if ((v->kick && v->driver != DRIVER_CALLER) || !list_empty(&v->copies)) {
         monitor_wake(v);
     }
+}
+
+void monitor_leave(struct hlfs *v)
+{
+    monitor_settle(v);
+    hand_on(v);
     (void)pthread_mutex_unlock(&v->mutex);
+}
+
+void monitor_leave_later(struct hlfs *v)
+{
+    if (v->pump || v->run_writers || v->kick || v->manual || !list_empty(&v->copies)) {
+        monitor_leave(v);
+    } else {
+        (void)pthread_mutex_unlock(&v->mutex);
+    }
 }
 
 void monitor_dispatch(struct list *done)
@@ -108,22 +129,31 @@ static bool lane_in_use(const struct hlfs *v)
 
 /* ---- Driving -------------------------------------------------------------- */
 
-/* Take what the log's lane has completed.  The caller is the driver; outside. */
-static int drive_collect(struct hlfs *v)
+/*
+ * Take what the log's lane has completed.  The caller is the driver, for Q or (NULL) the
+ * background thread.  Called outside, returns inside: what came of it is to be kicked.
+ */
+static int drive_collect(struct hlfs *v, struct hlfs_queue *q)
 {
     struct list done;
     int n;
 
     list_init(&done);
     n = store_collect(v->lane, &done);
+    monitor_enter(v);
+    if (q) {
+        q->rest = QUEUE_LOOKING;
+    }
     if (n > 0) {
-        monitor_enter(v);
         monitor_dispatch(&done);
         v->pump = true;
         monitor_settle(v);
-        v->kick = false;
-        monitor_leave(v);
-        store_kick(v->lane);
+    }
+    if (q) {
+        q->rest = QUEUE_DRIVING;
+    }
+    if (!list_empty(&v->copies)) {
+        monitor_wake(v);
     }
     return n;
 }
@@ -144,6 +174,7 @@ static bool copies_work(struct hlfs *v)
     if (write_commit(r) == 1) {
         request_finish(r, r->result);
     }
+    v->pump |= v->pump_later;
     return true;
 }
 
@@ -196,7 +227,7 @@ static uint64_t time_left(const struct hlfs *v)
     return v->next_tick_us > now ? v->next_tick_us - now : 0;
 }
 
-static void cond_wait_us(struct hlfs *v, uint64_t us)
+static void cond_wait_us(struct hlfs *v, pthread_cond_t *cond, uint64_t us)
 {
     struct timespec t;
 
@@ -207,7 +238,7 @@ static void cond_wait_us(struct hlfs *v, uint64_t us)
         t.tv_sec++;
         t.tv_nsec -= 1000000000;
     }
-    (void)pthread_cond_timedwait(&v->cond, &v->mutex, &t);
+    (void)pthread_cond_timedwait(cond, &v->mutex, &t);
 }
 
 /*
@@ -237,7 +268,7 @@ bool volume_turn(struct hlfs *v, int64_t timeout_us)
         }
         if (left > 0 && !v->stopping) {
             v->background = BG_IN_COND;
-            cond_wait_us(v, left);
+            cond_wait_us(v, &v->cond, left);
             v->background = BG_RUNNING;
         }
         (void)pthread_mutex_unlock(&v->mutex);
@@ -247,69 +278,105 @@ bool volume_turn(struct hlfs *v, int64_t timeout_us)
     v->background = BG_IN_STORE;        /* from here on wake by the lane */
     v->kick = false;
     (void)pthread_mutex_unlock(&v->mutex);
-    store_kick(v->lane);
-    if (drive_collect(v) > 0) {
-        more = true;
-    } else if (left > 0) {
-        (void)store_wait(v->lane, (int64_t)left);
-        more |= drive_collect(v) > 0;
-    }
-    (void)pthread_mutex_lock(&v->mutex);
+    (void)store_wait(v->lane, (int64_t)left);
+    more |= drive_collect(v, NULL) > 0;
     v->driver = DRIVER_NONE;
     v->background = BG_RUNNING;
     (void)pthread_mutex_unlock(&v->mutex);
     return more;
 }
 
-/* Be the driver on behalf of Q until one round of completions has come. */
-static void drive_for(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
+/*
+ * Give the driver's role up.  If there is work left for one, somebody who waits for the
+ * log anyway takes it, so that this costs no further change of thread.
+ */
+static void drive_end(struct hlfs *v)
 {
-    bool finished;
+    struct hlfs_queue *q = list_first(&v->resting, struct hlfs_queue, resting_node);
 
-    store_kick(v->lane);
-    monitor_enter(v);
-    finished = !list_empty(&q->finished);
-    monitor_leave(v);
-    if (!finished && drive_collect(v) == 0) {
-        (void)store_wait(v->lane, timeout_us);
-        (void)drive_collect(v);
-    }
-    store_kick(v->lane);        /* what others have submitted meanwhile */
-    monitor_enter(v);
     v->driver = DRIVER_NONE;
-    if (lane_in_use(v) || v->kick) {
+    if (!lane_in_use(v) && !v->kick) {
+        return;
+    }
+    if (q) {
+        q->told = true;
+        (void)pthread_cond_signal(&q->cond);
+    } else {
         monitor_wake(v);
     }
-    monitor_leave(v);
+}
+
+/* Be the driver for Q until something of it is finished, or the time is up.  Called
+ * inside, returns inside. */
+static void drive_for(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
+{
+    uint64_t until = clock_monotonic_us(v->clock) + (uint64_t)timeout_us;
+    bool timed_out = false;
+
+    v->driver = DRIVER_CALLER;
+    q->rest = QUEUE_DRIVING;
+    while (list_empty(&q->finished) && !timed_out) {
+        v->kick = false;        /* by store_wait() */
+        (void)pthread_mutex_unlock(&v->mutex);
+        if (timeout_us >= 0) {
+            uint64_t now = clock_monotonic_us(v->clock);
+
+            timeout_us = until > now ? (int64_t)(until - now) : 0;
+        }
+        timed_out = store_wait(v->lane, timeout_us) == 0 && timeout_us >= 0;
+        drive_collect(v, q);
+    }
+    q->rest = QUEUE_LOOKING;
+    drive_end(v);
+}
+
+/* Sleep until Q is told something.  Called inside, returns inside. */
+static void rest_on_cond(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
+{
+    q->rest = QUEUE_ON_COND;
+    q->told = false;
+    list_push(&v->resting, &q->resting_node);
+    if (timeout_us < 0) {
+        while (list_empty(&q->finished) && !q->told) {
+            (void)pthread_cond_wait(&q->cond, &v->mutex);
+        }
+    } else if (list_empty(&q->finished)) {
+        cond_wait_us(v, &q->cond, (uint64_t)timeout_us);
+    }
+    list_remove(&q->resting_node);
+    q->rest = QUEUE_LOOKING;
 }
 
 /*
  * Wait for Q.  If all its unfinished requests wait for the log and nobody drives, be
- * the driver; else sleep on the queue's own lane, where request_finish() wakes it.
+ * the driver; else sleep where the one that finishes a request finds us.
  */
 void monitor_wait(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
 {
-    bool drive;
-
     if (v->manual) {
-        (void)volume_turn(v, timeout_us);
-        return;
-    }
-    monitor_enter(v);
-    if (!list_empty(&q->finished)) {
         monitor_leave(v);
+        store_kick(q->lane);
+        (void)volume_turn(v, timeout_us);
+        monitor_enter(v);
         return;
     }
-    drive = v->driver == DRIVER_NONE && q->lane_ops == 0 && v->log;
-    if (drive) {
-        v->driver = DRIVER_CALLER;
-        v->kick = false;        /* we do that */
+    monitor_settle(v);
+    if (!list_empty(&q->finished)) {
+        hand_on(v);
+        return;
     }
-    monitor_leave(v);
-    if (drive) {
+    if (q->lane_ops > 0 || !v->log) {
+        q->rest = QUEUE_ON_LANE;
+        hand_on(v);
+        (void)pthread_mutex_unlock(&v->mutex);
+        (void)store_wait(q->lane, timeout_us);
+        monitor_enter(v);
+        q->rest = QUEUE_LOOKING;
+    } else if (v->driver == DRIVER_NONE) {
         drive_for(v, q, timeout_us);
     } else {
-        (void)store_wait(q->lane, timeout_us);
+        hand_on(v);
+        rest_on_cond(v, q, timeout_us);
     }
 }
 
@@ -332,22 +399,31 @@ static void *background(void *arg)
     }
 }
 
+/* Its time-outs go by the monotonic clock. */
+int monitor_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    int res;
+
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    res = pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    return -res;
+}
+
 /* Its signals are the host's: the thread takes none. */
 int monitor_start(struct hlfs *v)
 {
-    pthread_condattr_t attr;
     sigset_t all, old;
     int res;
 
     if (v->manual || !v->log) {
         return 0;
     }
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    res = pthread_cond_init(&v->cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
-    if (res != 0) {
-        return -res;
+    res = monitor_cond_init(&v->cond);
+    if (res < 0) {
+        return res;
     }
     v->cond_made = true;
     (void)sigfillset(&all);

@@ -534,6 +534,7 @@ static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
     (void)gethostname(p.host, sizeof(p.host) - 1);
     p.unreachable_us = options_unreachable_us(&v->options);
     v->epoch = epoch;
+    checkpoint_init(v);
     v->log = log_new(&p);
     return v->log ? 0 : -ENOMEM;
 }
@@ -665,6 +666,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     list_init(&v->busy);
     list_init(&v->queues);
     list_init(&v->sync_queues);
+    list_init(&v->resting);
     list_init(&v->removals);
     list_init(&v->removals_ready);
     list_init(&v->voids);

@@ -104,6 +104,15 @@ struct request {
     struct read_op read;
 };
 
+/* Where a queue's thread is: how to tell it that a request is finished. */
+enum queue_rest {
+    QUEUE_AWAY,         /* the user's: make the fd readable */
+    QUEUE_LOOKING,      /* in queue_reap(): it will look before it rests */
+    QUEUE_ON_LANE,      /* sleeps on its own lane */
+    QUEUE_ON_COND,      /* sleeps, nothing of its own is on its lane */
+    QUEUE_DRIVING,      /* may sleep on the log's lane */
+};
+
 struct hlfs_queue {
     struct hlfs *v;
     struct list node;               /* in v->queues */
@@ -111,7 +120,11 @@ struct hlfs_queue {
     unsigned depth;
     unsigned unfinished;            /* submitted, completion not yet taken */
     unsigned lane_ops;              /* of our requests on our lane */
-    bool sleeping;                  /* its thread waits: wake it */
+    enum queue_rest rest;
+    bool fd_given;                  /* hlfs_queue_fd(): somebody may poll it */
+    bool told;                      /* ON_COND: to look, or to drive */
+    pthread_cond_t cond;            /* with the monitor's mutex */
+    struct list resting_node;       /* in v->resting while ON_COND */
     struct list free, finished;
     struct request requests[];
 };
@@ -130,6 +143,8 @@ enum checkpoint_state {
 
 struct checkpoint_run {
     enum checkpoint_state state;
+    uint64_t pace_bytes;            /* of log, between two */
+    uint64_t paced_seq;             /* of the checkpoint that it was set by */
     bool wanted;
     bool waiting;                   /* for a page, for room, or for a sync */
     bool wants_room;                /* the log's room() ends the wait */
@@ -190,6 +205,7 @@ struct hlfs {
     struct log *log;                /* NULL: read-only */
     bool fenced;
     bool pump;                      /* the log wants log_pump() */
+    bool pump_later;                /* so does somebody who comes back to wait */
     bool run_writers;               /* room came: see VOL-2 */
     struct list writers;            /* waiting requests */
     struct list copies;             /* reserved, to be copied outside */
@@ -204,6 +220,7 @@ struct hlfs {
     unsigned removals_in_flight;
 
     struct list queues;
+    struct list resting;            /* queues that are ON_COND */
     struct list sync_queues;        /* idle ones for sync calls */
 
     /* Background thread. */
@@ -234,14 +251,20 @@ struct hlfs {
 /* monitor.c */
 void monitor_enter(struct hlfs *v);
 void monitor_leave(struct hlfs *v);
+/* Leave without settling what can wait: the caller promised (hlfs.h) to reap or kick a
+ * queue soon.  Until then more requests gather for the same sync. */
+void monitor_leave_later(struct hlfs *v);
 void monitor_settle(struct hlfs *v);
+/* The log has something new to hand on, now or when pump_later says. */
+void monitor_pump(struct hlfs *v);
 /* Run the done() of what was collected; inside. */
 void monitor_dispatch(struct list *done);
 void monitor_wake(struct hlfs *v);          /* the background thread; inside */
+int monitor_cond_init(pthread_cond_t *cond);
 int monitor_start(struct hlfs *v);          /* the thread */
 void monitor_stop(struct hlfs *v);          /* joins it */
 bool monitor_forked(const struct hlfs *v);
-/* Wait for Q's requests, at most TIMEOUT_US (< 0: for ever).  Outside. */
+/* Wait for Q's requests, at most TIMEOUT_US (< 0: for ever).  Called inside, leaves. */
 void monitor_wait(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us);
 /* A background operation on the log's lane; its done() begins with monitor_done(). */
 void monitor_submit(struct hlfs *v, struct store_op *op);
@@ -281,6 +304,9 @@ void request_finish(struct request *r, int result);
 void request_continue(struct request *r);   /* a step ended elsewhere: go on */
 
 /* checkpoint.c: true if it did something. */
+void checkpoint_init(struct hlfs *v);
+/* DEAD segments go by one checkpoint: sooner or later for the next one? */
+void checkpoint_pace(struct hlfs *v, unsigned dead);
 bool checkpoint_work(struct hlfs *v);
 void checkpoint_tick(struct hlfs *v);
 void checkpoint_pages_moved(struct hlfs *v, struct place from);

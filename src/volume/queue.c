@@ -18,12 +18,17 @@ static struct hlfs_queue *queue_make(struct hlfs *v, unsigned depth)
         return NULL;
     }
     q->lane = store_lane_new(v->store);
-    if (!q->lane) {
+    if (!q->lane || monitor_cond_init(&q->cond) < 0) {
+        int saved = q->lane ? ENOMEM : errno;
+
+        store_lane_free(q->lane);
         free(q);
+        errno = saved;
         return NULL;
     }
     q->v = v;
     q->depth = depth;
+    list_init(&q->resting_node);
     list_init(&q->free);
     list_init(&q->finished);
     list_init(&q->node);
@@ -57,6 +62,7 @@ int queue_new(struct hlfs *v, unsigned depth, struct hlfs_queue **ret)
 
 static void queue_destroy(struct hlfs_queue *q)
 {
+    (void)pthread_cond_destroy(&q->cond);
     store_lane_free(q->lane);
     free(q);
 }
@@ -80,7 +86,15 @@ void queue_free(struct hlfs_queue *q)
 
 int queue_fd(struct hlfs_queue *q)
 {
-    return store_lane_fd(q->lane);
+    int fd = store_lane_fd(q->lane);
+
+    monitor_enter(q->v);
+    q->fd_given = true;
+    if (fd >= 0 && !list_empty(&q->finished)) {
+        store_wake(q->lane);
+    }
+    monitor_leave(q->v);
+    return fd;
 }
 
 /* ---- Finishing ------------------------------------------------------------ */
@@ -116,25 +130,54 @@ static void count_result(struct hlfs *v, const struct request *r, int result)
     }
 }
 
+/* Something of Q is finished: tell its thread, wherever it is. */
+static void queue_tell(struct hlfs_queue *q)
+{
+    switch (q->rest) {
+    case QUEUE_AWAY:
+        if (q->fd_given) {
+            store_wake(q->lane);
+        }
+        break;
+    case QUEUE_LOOKING:
+        break;
+    case QUEUE_ON_LANE:
+        store_wake(q->lane);
+        break;
+    case QUEUE_ON_COND:
+        q->told = true;
+        (void)pthread_cond_signal(&q->cond);
+        break;
+    case QUEUE_DRIVING:
+        store_wake(q->v->lane);
+        break;
+    }
+}
+
 /* R is done: its completion waits to be reaped.  Inside. */
 void request_finish(struct request *r, int result)
 {
     struct hlfs_queue *q = r->queue;
+    bool first = list_empty(&q->finished);
 
     r->result = result;
     count_result(q->v, r, result);
     list_push(&q->finished, &r->node);
-    store_wake(q->lane);
+    if (first) {
+        queue_tell(q);
+    }
 }
 
 /* A read that R needed is there. */
 void request_continue(struct request *r)
 {
+    struct hlfs *v = r->queue->v;
     int done = r->args.kind == REQUEST_STATUS ? status_step(r) : write_step(r);
 
     if (done) {
         request_finish(r, r->result);
     }
+    v->pump |= v->pump_later;
 }
 
 static void read_done(struct read_op *read, int res)
@@ -211,7 +254,7 @@ static int start_flush(struct request *r)
     }
     r->waiter.done = flush_done;
     res = log_flush(v->log, &r->waiter);
-    v->pump |= res == 0;
+    v->pump_later |= res == 0;
     if (res < 0) {
         r->result = res;
     }
@@ -255,6 +298,7 @@ int queue_submit(struct hlfs_queue *q, const struct request_args *a)
 {
     struct hlfs *v = q->v;
     struct request *r;
+    bool kick;
     int res;
 
     if (monitor_forked(v)) {
@@ -280,13 +324,24 @@ int queue_submit(struct hlfs_queue *q, const struct request_args *a)
     } else {
         q->unfinished++;
     }
-    monitor_leave(v);
+    /* Reads begin while the caller prepares the next ones; who made a queue of one
+     * waits for it at once. */
+    kick = q->depth > 1 && q->lane_ops > 0;
+    monitor_leave_later(v);
+    if (kick) {
+        store_kick(q->lane);
+    }
     return res;
 }
 
 void queue_kick(struct hlfs_queue *q)
 {
+    struct hlfs *v = q->v;
+
     store_kick(q->lane);
+    monitor_enter(v);
+    v->pump |= v->pump_later;
+    monitor_leave(v);
 }
 
 /* ---- Reaping -------------------------------------------------------------- */
@@ -308,10 +363,26 @@ static unsigned take_finished(struct hlfs_queue *q, struct hlfs_completion *ret,
         list_push_front(&q->free, &r->node);
         q->unfinished--;
     }
-    if (!list_empty(&q->finished)) {
-        store_wake(q->lane);        /* the fd stays readable for them */
+    if (!list_empty(&q->finished) && q->fd_given) {
+        store_wake(q->lane);        /* it stays readable for them */
     }
     return n;
+}
+
+/* Take what is finished, after a look at our lane.  Called and returns inside. */
+static unsigned collect(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max)
+{
+    struct hlfs *v = q->v;
+    struct list done;
+
+    if (q->lane_ops > 0 || q->fd_given) {
+        list_init(&done);
+        (void)pthread_mutex_unlock(&v->mutex);      /* sums are verified outside */
+        (void)store_collect(q->lane, &done);
+        monitor_enter(v);
+        monitor_dispatch(&done);
+    }
+    return take_finished(q, ret, max);
 }
 
 int queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
@@ -319,6 +390,7 @@ int queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
 {
     struct hlfs *v = q->v;
     uint64_t deadline = 0;
+    unsigned n;
 
     if (monitor_forked(v)) {
         return -ECHILD;
@@ -326,33 +398,30 @@ int queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
     if (timeout_ms > 0) {
         deadline = clock_monotonic_us(v->clock) + (uint64_t)timeout_ms * 1000;
     }
+    monitor_enter(v);
+    q->rest = QUEUE_LOOKING;
+    v->pump |= v->pump_later;
     for (;;) {
-        struct list done;
-        unsigned n, unfinished;
-        int64_t left = -1;
+        int64_t left_us = -1;
 
-        list_init(&done);
-        store_kick(q->lane);
-        (void)store_collect(q->lane, &done);
-        monitor_enter(v);
-        monitor_dispatch(&done);
-        n = take_finished(q, ret, max);
-        unfinished = q->unfinished;
-        monitor_leave(v);
-        store_kick(q->lane);        /* what a completion led to */
-        if (n > 0 || unfinished == 0 || timeout_ms == 0) {
-            return (int)n;
+        n = collect(q, ret, max);
+        if (n > 0 || q->unfinished == 0 || timeout_ms == 0) {
+            break;
         }
         if (timeout_ms > 0) {
             uint64_t now = clock_monotonic_us(v->clock);
 
             if (now >= deadline) {
-                return 0;
+                break;
             }
-            left = (int64_t)(deadline - now);
+            left_us = (int64_t)(deadline - now);
         }
-        monitor_wait(v, q, left);
+        monitor_wait(v, q, left_us);
     }
+    q->rest = QUEUE_AWAY;
+    monitor_leave(v);
+    store_kick(q->lane);        /* what completions led to */
+    return (int)n;
 }
 
 /* ---- Synchronous calls ---------------------------------------------------- */

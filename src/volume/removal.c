@@ -34,6 +34,7 @@ static void removal_queue(struct hlfs *v, struct list *where, uint64_t file)
 
 void removal_allow(struct hlfs *v, const struct record_ref *checkpoint)
 {
+    unsigned n = 0;
     uint64_t file;
 
     if (checkpoint->file == 0) {
@@ -41,6 +42,11 @@ void removal_allow(struct hlfs *v, const struct record_ref *checkpoint)
     }
     while ((file = usage_take_doomed(v->usage, checkpoint->seq)) != 0) {
         removal_queue(v, &v->removals, file);
+        n++;
+    }
+    if (checkpoint->seq != v->checkpoint.paced_seq) {
+        v->checkpoint.paced_seq = checkpoint->seq;
+        checkpoint_pace(v, n);
     }
     monitor_wake(v);
 }

@@ -293,7 +293,7 @@ static int piece_done(struct request *r)
     r->edges_have = r->edges_wanted = 0;
     r->done_bytes += r->piece_len;
     r->piece_len = 0;
-    v->pump |= log_wants_pump(v->log);
+    monitor_pump(v);
     return 0;
 }
 
@@ -417,7 +417,7 @@ static int punch(struct request *r, uint64_t first, uint64_t count)
         log_add_hole(v->log, &space, first, done, r->args.kind == REQUEST_DISCARD);
     }
     log_commit(v->log, &space);
-    v->pump |= log_wants_pump(v->log);
+    monitor_pump(v);
     r->done_bytes += done << v->block_shift;
     return res < 0 ? res : 1;
 }
@@ -475,7 +475,7 @@ static int write_piece(struct request *r)
         }
         return res;
     }
-    v->pump |= log_wants_pump(v->log);
+    monitor_pump(v);
     if (r->piece_len <= COPY_OUTSIDE_BYTES || r->args.kind != REQUEST_WRITE) {
         piece_copy(r, &small);
         res = piece_commit(r, &small);
@@ -649,7 +649,7 @@ static int fua_or_finish(struct request *r)
     }
     r->waiter.done = fua_done;
     res = log_wait(v->log, &r->waiter, log_last_seq(v->log));
-    v->pump = true;
+    v->pump_later = true;
     if (res < 0) {
         r->result = res;
     }
