@@ -108,6 +108,7 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
 {
     struct identity identity;
     struct store *s;
+    bool known;
     int res;
 
     error_clear();
@@ -115,14 +116,10 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
     if (res < 0) {
         return res;
     }
-    if (!options || !options->force) {
-        res = volume_identity(s, &identity);
-    }
-    if (res == 0) {
-        res = store_holder_alive(s);
-        if (res > 0) {
-            res = error_set(-EBUSY, "%s is held by a writer; stop it first", location);
-        }
+    res = volume_identity(s, &identity);
+    known = res == 0;
+    if (known || (options && options->force)) {
+        res = volume_not_held(s, known ? &identity : NULL);
     }
     if (res == 0) {
         res = store_destroy(s);

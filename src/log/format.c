@@ -110,6 +110,7 @@ void segment_header_encode(const struct segment_header *h, void *buf)
     struct segment_header_disk d = {
         .version = to_le32(FORMAT_VERSION),
         .features_incompat = to_le32(FEATURES_INCOMPAT_KNOWN),
+        .features_ro = to_le32(h->features_ro),
         .pid = to_le32(h->pid),
         .file = to_le64(h->file),
         .epoch = to_le64(h->epoch),
@@ -164,6 +165,7 @@ static enum segment_state header_copy_decode(const void *buf, uint64_t file,
         .created_us = le64(d->created_us),
         .since_us = le64(d->since_us),
         .pid = le32(d->pid),
+        .features_ro = le32(d->features_ro),
     };
     memcpy(ret->uuid, d->uuid, UUID_BYTES);
     memcpy(ret->salt, d->salt, SALT_BYTES);

@@ -86,6 +86,7 @@ struct segment_header {
     uint64_t created_us;
     uint64_t since_us;              /* when the holder opened the volume */
     uint32_t pid;
+    uint32_t features_ro;           /* an unknown bit: the volume is only to be read */
     char host[64];                  /* NUL-terminated */
     char durability[16];            /* the flush level, NUL-terminated */
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -488,6 +489,7 @@ struct run {
     size_t low, high;               /* cursors in use: [low, high) */
     uint64_t expected;
     uint64_t synced;
+    uint32_t features_ro;           /* of all of them */
 };
 
 /* The record of C cannot be taken: RES is -EBADMSG or -ENOTSUP. */
@@ -654,6 +656,7 @@ static int run_prepare(struct run *u)
     for (size_t i = 0; i < r->count; i++) {
         if (r->segments[i].state == SEGMENT_VALID) {
             cursor_init(r, &u->cursors[u->count++], &r->segments[i]);
+            u->features_ro |= r->segments[i].header.features_ro;
         }
     }
     for (size_t i = u->count; i > 0; i--) {
@@ -687,7 +690,8 @@ static int run_prepare(struct run *u)
 
 static int damage(const struct run *u)
 {
-    uint64_t file = 0, offset = 0;
+    uint64_t file = 0, offset = 0, next = 0;
+    char where[96];
 
     for (size_t i = 0; i < u->high; i++) {
         const struct cursor *c = &u->cursors[i];
@@ -697,11 +701,20 @@ static int damage(const struct run *u)
             offset = c->footer_bytes ? 0 : c->next;
         }
     }
+    for (size_t i = u->count; i > 0 && u->cursors[i - 1].segment->file > file; i--) {
+        next = u->cursors[i - 1].segment->file;
+    }
+    if (next > file + 1) {      /* it may have begun in one that is not there */
+        (void)snprintf(where, sizeof(where), "in or behind segment %" PRIu64
+                       "; segment %" PRIu64 " is missing", file, file + 1);
+    } else {
+        (void)snprintf(where, sizeof(where), "in segment %" PRIu64 " near offset %" PRIu64,
+                       file, offset);
+    }
     return error_set(-EBADMSG, "record %" PRIu64 " of %s is damaged or missing (expected "
-                     "in segment %" PRIu64 " near offset %" PRIu64 "), but the log says "
-                     "that all up to %" PRIu64 " was durable; `hlfs check` lists what "
-                     "else is damaged", u->expected, location(u->r),
-                     file, offset, u->synced);
+                     "%s), but the log says that all up to %" PRIu64 " was durable; "
+                     "`hlfs check` lists what else is damaged", u->expected,
+                     location(u->r), where, u->synced);
 }
 
 int replay_run(struct replay *r, uint64_t from_seq, const struct replay_ops *ops,
@@ -733,6 +746,7 @@ int replay_run(struct replay *r, uint64_t from_seq, const struct replay_ops *ops
         res = u.expected <= u.synced ? damage(&u) : 0;      /* REPLAY-4 */
     }
     ret->synced_seq = u.synced;
+    ret->features_ro = u.features_ro;
     for (size_t i = 0; i < u.count; i++) {
         cursor_done(&u.cursors[i]);
     }

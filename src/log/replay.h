@@ -68,6 +68,7 @@ struct replay_result {
     uint64_t synced_seq;        /* highest `synced` found */
     uint64_t time_us;           /* of the last record accepted */
     uint64_t records;
+    uint32_t features_ro;       /* of all segments read */
     uint64_t first_unsynced_file;   /* lowest file that may hold what is not synced */
 };
 

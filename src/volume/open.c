@@ -279,6 +279,12 @@ static int replay_look(struct hlfs *v, bool read_only, struct replay **ret)
     return res;
 }
 
+static int only_to_be_read(const struct store *s)
+{
+    return error_set(-ENOTSUP, "%s has features that this hlfs can only read; use a newer "
+                     "one, or open it read-only", s->location);
+}
+
 /* EPOCH: the number that we voted with; 0: read-only. */
 static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
 {
@@ -297,6 +303,9 @@ static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
     if (res >= 0) {
         res = replay_run(r, from_seq, &ops, v, facts);
     }
+    if (res >= 0 && !v->read_only && (facts->features_ro & ~FEATURES_RO_KNOWN)) {
+        res = only_to_be_read(v->store);
+    }
     if (res >= 0 && !v->read_only) {
         res = tail_sync(v, r, facts);
     }
@@ -313,12 +322,14 @@ static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
 
 /* ---- Take-over ------------------------------------------------------------ */
 
-static int held_by_another(struct hlfs *v)
+/* The sentence of -EBUSY, which goes on with WHAT_TO_DO. */
+static int held_by_another(struct store *s, struct store_lane *lane,
+                           const struct identity *identity, const char *what_to_do)
 {
     struct replay *r = NULL;
     const struct segment_header *h = NULL;
     char since[32] = "an unknown time";
-    int res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, true,
+    int res = replay_new(s, lane, identity->uuid, identity->block_bytes, true,
                          REPLAY_NEWEST_ONLY, &r);
 
     if (res == 0) {
@@ -331,14 +342,30 @@ static int held_by_another(struct hlfs *v)
         (void)gmtime_r(&t, &tm);
         (void)strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &tm);
         (void)error_set(-EBUSY, "%s is held by another writer: host %s, pid %u, since %s; "
-                        "stop it, or take over with the option force=yes",
-                        v->store->location, h->host, h->pid, since);
+                        "%s", s->location, h->host, h->pid, since, what_to_do);
     } else {
         (void)error_set(-EBUSY, "%s is held by another writer that is just opening it",
-                        v->store->location);
+                        s->location);
     }
     replay_free(r);
     return -EBUSY;
+}
+
+int volume_not_held(struct store *s, const struct identity *identity)
+{
+    struct store_lane *lane;
+    int res = store_holder_alive(s);
+
+    if (res <= 0) {
+        return res;
+    }
+    lane = identity ? store_lane_new(s) : NULL;
+    if (!lane) {
+        return error_set(-EBUSY, "%s is held by a writer; stop it first", s->location);
+    }
+    res = held_by_another(s, lane, identity, "stop it first");
+    store_lane_free(lane);
+    return res;
 }
 
 struct recover_all {
@@ -416,7 +443,8 @@ static int take_over(struct hlfs *v, uint64_t *segment_bytes, uint64_t *ret_epoc
                                 v->store->location);
         }
         if (res > 0 && !v->options.force) {
-            return held_by_another(v);
+            return held_by_another(v->store, v->lane, &v->identity,
+                               "stop it, or take over with the option force=yes");
         }
         res = store_enlist(v->store, highest + 1);
         if (res == -EEXIST) {
@@ -616,10 +644,7 @@ static void volume_free(struct hlfs *v)
     }
     removal_free(v);
     while (v->sync_queues.next && (node = list_pop(&v->sync_queues)) != NULL) {
-        struct hlfs_queue *q = list_entry(node, struct hlfs_queue, node);
-
-        store_lane_free(q->lane);
-        free(q);
+        queue_destroy(list_entry(node, struct hlfs_queue, node));
     }
     layer_free(v->active);
     layer_free(v->frozen);
@@ -705,8 +730,7 @@ int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
         return res;
     }
     if (!(flags & VOLUME_RDONLY) && (identity.features_ro & ~FEATURES_RO_KNOWN)) {
-        res = error_set(-ENOTSUP, "%s has features that this hlfs can only read; use a "
-                        "newer one, or open it read-only", s->location);
+        res = only_to_be_read(s);
         store_free(s);
         return res;
     }

@@ -300,6 +300,7 @@ uint64_t writers_expire(struct hlfs *v, uint64_t now_us);   /* next deadline */
 int status_step(struct request *r);
 
 /* queue.c */
+void queue_destroy(struct hlfs_queue *q);   /* nothing of it is unfinished */
 void request_finish(struct request *r, int result);
 void request_continue(struct request *r);   /* a step ended elsewhere: go on */
 

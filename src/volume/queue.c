@@ -60,7 +60,7 @@ int queue_new(struct hlfs *v, unsigned depth, struct hlfs_queue **ret)
     return 0;
 }
 
-static void queue_destroy(struct hlfs_queue *q)
+void queue_destroy(struct hlfs_queue *q)
 {
     (void)pthread_cond_destroy(&q->cond);
     store_lane_free(q->lane);

@@ -100,4 +100,7 @@ extern void (*volume_copied)(void *from, size_t len);
 struct identity;
 int volume_identity(struct store *s, struct identity *ret);
 
+/* -EBUSY, with a sentence about who: a writer lives.  IDENTITY: NULL if unreadable. */
+int volume_not_held(struct store *s, const struct identity *identity);
+
 #endif

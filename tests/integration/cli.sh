@@ -140,7 +140,7 @@ json ".holder_alive and .holder_pid > 0 and .holder_host == \"$(hostname)\"" inf
 json '.errors == 0' check "$disk"
 expect_status 0 "$HLFS" dump "$disk"
 wrong 1 "$(hostname)" bench "$disk" --io write --time 1
-wrong 1 held rm "$disk" --yes
+wrong 1 "host $(hostname), pid [0-9]*, since 2" rm "$disk" --yes
 expect_status 1 "$HLFS" create "$disk" 32M --force
 expect_status 1 timeout 20 "$HLFS" serve "$disk" --socket second.sock
 expect_text err "$(hostname)"

@@ -319,6 +319,26 @@ static void newer_version_is_refused(void **state _unused_)
     maker_free(&m);
 }
 
+/* Who writes a segment with such a bit may do so long after the volume was made. */
+static void feature_that_forbids_writing_is_told(void **state _unused_)
+{
+    struct segment_header_disk d;
+    struct maker m = maker_new();
+    struct replayed r;
+
+    segment(&m, 1, 1, 1, 0);
+    record(&m, 1, 0);
+    assert_int_equal(replayed(&m).result.features_ro, 0);
+    assert_int_equal(sim_peek(m.sim, 1, 0, &d, sizeof(d)), sizeof(d));
+    d.features_ro = to_le32(1u << 31);
+    d.crc = to_le32(crc32c(0, (char *)&d + 12, sizeof(d) - 12));
+    sim_poke(m.sim, 1, 0, &d, sizeof(d));
+    r = replayed(&m);
+    assert_int_equal(r.res, 0);
+    assert_int_equal(r.result.features_ro, 1u << 31);
+    maker_free(&m);
+}
+
 /* ---- Cuts: REPLAY-2 ------------------------------------------------------ */
 
 static void cut_voids_records_of_lower_segments(void **state _unused_)
@@ -461,6 +481,23 @@ static void synced_is_found_behind_damage(void **state _unused_)
     damage(&m, 1, 1, 9);
     damage(&m, 1, 2, 9);                    /* 3: nobody says so */
     expect(&m, "1@1 2@1");
+    maker_free(&m);
+}
+
+/* It used to name the segment before the one that had gone. */
+static void missing_segment_is_named(void **state _unused_)
+{
+    struct maker m = maker_new();
+
+    segment(&m, 1, 1, 1, 0);
+    record(&m, 1, 0);
+    segment(&m, 2, 2, 0, 1);
+    record(&m, 2, 1);
+    segment(&m, 3, 3, 0, 2);
+    record(&m, 3, 2);
+    expect(&m, "1@1 2@2 3@3");
+    assert_int_equal(sim_unlink(m.sim, 2), 0);
+    expect_damage(&m, "segment 2 is missing");
     maker_free(&m);
 }
 
@@ -727,6 +764,7 @@ int main(void)
         cmocka_unit_test(segment_of_another_volume_is_void),
         cmocka_unit_test(damaged_header_is_damage),
         cmocka_unit_test(newer_version_is_refused),
+        cmocka_unit_test(feature_that_forbids_writing_is_told),
         cmocka_unit_test(cut_voids_records_of_lower_segments),
         cmocka_unit_test(plain_roll_cuts_nothing),
         cmocka_unit_test(moved_records_in_several_segments),
@@ -735,6 +773,7 @@ int main(void)
         cmocka_unit_test(gap_above_synced_ends_the_log),
         cmocka_unit_test(gap_below_synced_is_damage),
         cmocka_unit_test(synced_is_found_behind_damage),
+        cmocka_unit_test(missing_segment_is_named),
         cmocka_unit_test(payload_is_verified_in_the_tail_only),
         cmocka_unit_test(record_of_another_epoch_or_salt_is_invalid),
         cmocka_unit_test(read_error_is_no_gap),
