@@ -86,6 +86,7 @@ struct log {
     struct segment *standby;        /* STANDBY or CREATING, or NULL */
     uint64_t created_file;          /* the highest that we created or tried to */
     bool create_again;              /* it was tried, with unknown outcome */
+    uint64_t create_look;           /* number of the look that comes before; 0: none yet */
     uint64_t newest_file;           /* the highest whose header was submitted */
 
     uint64_t next_seq;

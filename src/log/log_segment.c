@@ -94,6 +94,26 @@ static void standby_created(struct store_op *op, int res)
 }
 
 /*
+ * While the outcome of our create was unknown another writer may have voted with that
+ * number, and have removed the file again: it would be used twice.  So that is looked at
+ * before the create is repeated.
+ */
+static bool number_is_ours(struct log *l)
+{
+    if (!l->create_again) {
+        return true;
+    }
+    if (l->create_look == 0) {
+        l->create_look = l->looks_wanted = l->looks_begun + 1;
+    }
+    if (l->looks_done < l->create_look) {
+        return false;
+    }
+    l->create_look = 0;
+    return true;
+}
+
+/*
  * Keep one segment made ahead of time.  Not while a sync round is under way: its
  * last look is for the number that this is going to take.
  */
@@ -103,7 +123,7 @@ void segment_standby(struct log *l)
     uint64_t size;
 
     if (l->standby || l->create_wait || l->stopping || l->syncing ||
-        l->error == -ESTALE || l->created_file >= STORE_SEGNO_MAX) {
+        l->error == -ESTALE || l->created_file >= STORE_SEGNO_MAX || !number_is_ours(l)) {
         return;
     }
     size = l->p.segment_size(l->opaque);

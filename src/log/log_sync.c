@@ -249,6 +249,12 @@ static void look_failed(struct log *l, int error)
     log_set_error(l, error);
 }
 
+/* Whose the highest number that we tried is nobody can tell. */
+static bool create_is_open(const struct log *l)
+{
+    return l->create_again || (l->standby && l->standby->phase == SEGMENT_CREATING);
+}
+
 static void fence_looked(struct store_op *op, int res)
 {
     struct log *l = container_of(op, struct log, fence_op);
@@ -265,7 +271,7 @@ static void fence_looked(struct store_op *op, int res)
     } else if (res < 0) {
         look_failed(l, res);
     } else {
-        l->hold_answers = false;
+        l->hold_answers = create_is_open(l);
         l->looks_done = l->looks_begun;
         if (l->look_failed && l->error != -ENOSPC) {
             log_clear_error(l);
