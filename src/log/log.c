@@ -89,7 +89,7 @@ struct log *log_new(const struct log_params *p)
     l->store_free = UINT64_MAX;
     l->header_told = true;
     l->moved_seq = UINT64_MAX;
-    l->take_over_cut = p->next_seq;     /* lower segments end with the accepted tail */
+    l->take_over_cut = p->cut;          /* lower segments end with the accepted tail */
     l->standby = segment_new(l, p->epoch, p->segment_bytes, SEGMENT_STANDBY);
     if (!l->standby || buffers_new(l) < 0) {
         log_free(l);
@@ -332,7 +332,7 @@ int log_reserve(struct log *l, enum log_class class, uint32_t payload, uint32_t 
             return res;
         }
     }
-    if (l->moving || l->unplaced) {
+    if (l->moving || l->unplaced || log_tail_pending(l)) {
         return l->error == -ENOSPC ? -ENOSPC : -EAGAIN;
     }
     if (r && (payload > r->payload_max - r->payload_used ||
@@ -490,6 +490,46 @@ void log_cancel(struct log *l, const struct log_space *s)
 {
     log_trim(l, s, 0);
     log_commit(l, s);
+}
+
+bool log_tail_pending(const struct log *l)
+{
+    return l->next_seq < l->p.cut;
+}
+
+int log_copy(struct log *l, const void *entries, uint32_t entry_bytes,
+             uint32_t entry_count, const void *payload, uint32_t payload_bytes,
+             uint64_t from_file, uint64_t from_payload)
+{
+    struct record *r;
+    int res;
+
+    assert(log_tail_pending(l) && !l->open);
+    if (entry_bytes > RECORD_HEAD_BYTES - RECORD_HEADER_BYTES ||
+        payload_bytes > buffer_payload(l)) {
+        return -EMSGSIZE;
+    }
+    if (l->error == -ESTALE) {
+        return -ESTALE;     /* LOG-3 */
+    }
+    if (l->moving || l->unplaced || l->pool_count == 0) {
+        return -EAGAIN;
+    }
+    res = segment_ensure(l, payload_bytes);
+    if (res < 0) {
+        return res;
+    }
+    r = record_open(l, payload_bytes);
+    memcpy(r->buf + RECORD_HEADER_BYTES, entries, entry_bytes);
+    memcpy(r->buf + RECORD_HEAD_BYTES, payload, payload_bytes);
+    r->entry_used = entry_bytes;
+    r->entry_count = entry_count;
+    r->payload_used = payload_bytes;
+    r->mark = false;
+    l->last_content_seq = r->seq;
+    segment_entries_moved(l, r, from_file, from_payload);
+    (void)record_close_open(l);
+    return 0;
 }
 
 static bool begins_before(const struct record *r, uint64_t file, uint64_t offset)

@@ -66,7 +66,9 @@ struct log_params {
     size_t dirty_bytes;             /* limit of bytes not yet durable */
     uint64_t epoch;                 /* the number voted with: our first segment */
     uint64_t segment_bytes;         /* of it */
-    uint64_t next_seq;              /* the accepted tail + 1 */
+    uint64_t next_seq;              /* of the first record: all below are durable, or */
+    uint64_t cut;                   /* the accepted tail + 1: [next_seq, cut) is appended
+                                     * again by log_copy() */
     uint64_t time_us;               /* of the newest record so far */
     struct record_ref checkpoint;   /* the newest synced one */
     uint64_t since_us;
@@ -129,6 +131,15 @@ void log_add_page(struct log *l, const struct log_space *s, uint32_t crc, uint8_
                   uint8_t level);
 void log_add_checkpoint(struct log *l, const struct log_space *s,
                         const struct checkpoint *c);
+/*
+ * Before anything else is written: the next record of the tail that open accepted, with
+ * ENTRY_BYTES of entries (valid ones) and PAYLOAD_BYTES of payload, which stood at
+ * FROM_PAYLOAD in FROM_FILE; its blocks move along.  It keeps its seq.  -EAGAIN: no room
+ * now.  -EMSGSIZE: none of our records can hold it.
+ */
+int log_copy(struct log *l, const void *entries, uint32_t entry_bytes,
+             uint32_t entry_count, const void *payload, uint32_t payload_bytes,
+             uint64_t from_file, uint64_t from_payload);
 void log_commit(struct log *l, const struct log_space *s);
 /* Before the commit: only the first USED bytes of the payload are needed. */
 void log_trim(struct log *l, const struct log_space *s, uint32_t used);
@@ -180,6 +191,9 @@ int log_flush(struct log *l, struct log_waiter *w);
 void log_set_checkpoint(struct log *l, const struct record_ref *checkpoint);
 /* Where the record of SEQ, not yet durable, stands. */
 bool log_find_record(const struct log *l, uint64_t seq, struct record_ref *ret);
+
+/* Has log_copy() not come to the end of the accepted tail?  Nothing else is written. */
+bool log_tail_pending(const struct log *l);
 
 /* The highest segment whose header has been submitted; 0: none yet. */
 uint64_t log_newest_file(const struct log *l);

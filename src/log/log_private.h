@@ -164,6 +164,8 @@ uint32_t segment_room(const struct segment *s);
 int segment_ensure(struct log *l, uint32_t payload);
 void segment_note_record(struct segment *s, const struct record *r);
 void segment_break(struct segment *s, int error);
+void segment_entries_moved(struct log *l, struct record *r, uint64_t from_file,
+                           uint64_t from_payload);
 void segment_pump(struct log *l);
 void segment_move(struct log *l);
 void segment_standby(struct log *l);

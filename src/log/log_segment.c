@@ -472,13 +472,25 @@ static void entry_moved(struct log *l, struct record *r, struct entry *e,
     }
 }
 
+/* R stands where it does now; its payload stood at FROM_PAYLOAD of FROM_FILE. */
+void segment_entries_moved(struct log *l, struct record *r, uint64_t from_file,
+                           uint64_t from_payload)
+{
+    struct entry e;
+    size_t pos = 0;
+
+    while (entry_next(r->buf + RECORD_HEADER_BYTES, r->entry_used, &pos, r->payload_used,
+                      l->p.block_bytes, false, &e) > 0) {
+        entry_moved(l, r, &e, from_file, from_payload);
+    }
+    assert(pos == r->entry_used);
+}
+
 static void record_place(struct log *l, struct record *r)
 {
     struct segment *s = l->active;
     uint64_t from_file = r->segment->file;
     uint64_t from_payload = r->offset + RECORD_HEAD_BYTES;
-    struct entry e;
-    size_t pos = 0;
 
     if (s->records == 0 && !s->header_submitted) {
         s->header.first = r->seq;
@@ -491,11 +503,7 @@ static void record_place(struct log *l, struct record *r)
     s->unsubmitted++;
     s->footer_bound += FOOTER_ITEM_MAX;
     s->end += RECORD_HEAD_BYTES + r->payload_used;
-    while (entry_next(r->buf + RECORD_HEADER_BYTES, r->entry_used, &pos, r->payload_used,
-                      l->p.block_bytes, false, &e) > 0) {
-        entry_moved(l, r, &e, from_file, from_payload);
-    }
-    assert(pos == r->entry_used);
+    segment_entries_moved(l, r, from_file, from_payload);
 }
 
 static struct record *first_unplaced(const struct log *l)

@@ -61,6 +61,9 @@ struct replay_ops {
     /* A negative return value ends the replay and is returned. */
     int (*entry)(void *opaque, const struct entry *e, const struct record_header *h,
                  uint64_t file, uint64_t payload_at);
+    /* Instead of its entries, if not NULL: the record as a whole; ENTRIES are valid. */
+    int (*record)(void *opaque, const struct record_header *h, const uint8_t *entries,
+                  uint64_t file, uint64_t payload_at);
 };
 
 struct replay_result {

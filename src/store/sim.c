@@ -266,6 +266,7 @@ int sim_store_open(struct sim *sim, unsigned flags, struct store **ret)
     s->base.ops = &sim_store_ops;
     s->base.clock = &s->clock;
     s->base.append_align = sim->options.append_align;
+    s->base.tail_again = sim->options.tail_again;
     s->base.durability = "local";
     (void)snprintf(s->base.location, sizeof(s->base.location), "sim:process-%u",
                    s->process);

@@ -184,6 +184,7 @@ struct sim_options {
     bool recover_only_looks;    /* store_recover() tells the length and fences nobody */
     bool count_reads;
     uint32_t append_align;      /* of stores opened from now on; 512 */
+    bool tail_again;            /* the same: as of struct store */
 };
 
 struct sim_options *sim_options(struct sim *sim);

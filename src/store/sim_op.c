@@ -91,6 +91,11 @@ void sim_submit_check(struct sim_store *s, struct sim_flight *f)
         }
         return;
     case SIM_SYNC:
+        file = sim_find(s->sim, f->file);
+        if (s->base.tail_again && file && file->creator != s->process) {
+            refuse(s, f, "sync: of a file that another store made");
+        }
+        return;
     case SIM_PREAD:
     case SIM_REMOVE:
     case SIM_PREPARE:

@@ -78,7 +78,7 @@ enum store_what {
     STORE_APPEND,
 
     /* All appends to FILE that completed before this was submitted are durable when
-     * it completes. */
+     * it completes.  A file that another store object created: see tail_again. */
     STORE_SYNC,
 
     /* Nothing more is appended to FILE.  Implies no sync.  Files are recovered or
@@ -188,6 +188,9 @@ struct store {
     const struct store_ops *ops;
     const struct clock *clock;      /* borrowed */
     uint32_t append_align;          /* power of two, 512 to 4096 */
+    /* What an earlier writer left un-synced cannot be made durable where it stands (SYNC
+     * of its files gives -ENOTSUP): who opens the volume appends the tail again. */
+    bool tail_again;
     const char *durability;         /* strongest level: "local", "hsync" */
     char location[1024];            /* for messages */
 };

@@ -71,7 +71,8 @@ static uint64_t log_written(const struct hlfs *v)
 
 static bool checkpoint_due(const struct hlfs *v)
 {
-    if (v->checkpoint.backoff || v->fenced || log_error(v->log) == -ESTALE) {
+    if (v->checkpoint.backoff || v->fenced || log_error(v->log) == -ESTALE ||
+        log_tail_pending(v->log)) {
         return false;
     }
     return v->checkpoint.wanted || layer_bytes(v->active) >= v->layer_limit ||

@@ -268,13 +268,14 @@ static int tail_sync(struct hlfs *v, struct replay *r, const struct replay_resul
  * Look at the log.  A writer that was taken over, or died, may still be removing
  * segments that hold nothing; who only reads beside a living one is told so.
  */
-static int replay_look(struct hlfs *v, bool read_only, struct replay **ret)
+static int replay_look(struct hlfs *v, struct store_lane *lane, bool read_only,
+                       struct replay **ret)
 {
     int res, tries = 0;
 
     do {
-        res = replay_new(v->store, v->lane, v->identity.uuid, v->block_bytes, read_only,
-                         0, ret);
+        res = replay_new(v->store, lane, v->identity.uuid, v->block_bytes, read_only, 0,
+                         ret);
     } while (res == -ESTALE && !v->read_only && tries++ < VOTES_MAX);
     return res;
 }
@@ -285,18 +286,17 @@ static int only_to_be_read(const struct store *s)
                      "one, or open it read-only", s->location);
 }
 
-/* EPOCH: the number that we voted with; 0: read-only. */
-static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
+/*
+ * EPOCH: the number that we voted with; 0: read-only.  *R is set in any case; the tail
+ * may have to be read once more.
+ */
+static int replay(struct hlfs *v, uint64_t epoch, struct replay *r,
+                  struct replay_result *facts)
 {
     static const struct replay_ops ops = { .entry = apply_entry };
-    struct replay *r = NULL;
     uint64_t from_seq;
-    int res = replay_look(v, v->read_only, &r);
+    int res = load_checkpoint(v, r, &from_seq);
 
-    if (res < 0) {
-        return res;
-    }
-    res = load_checkpoint(v, r, &from_seq);
     if (res >= 0) {
         res = note_segments(v, r, epoch);
     }
@@ -306,7 +306,7 @@ static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
     if (res >= 0 && !v->read_only && (facts->features_ro & ~FEATURES_RO_KNOWN)) {
         res = only_to_be_read(v->store);
     }
-    if (res >= 0 && !v->read_only) {
+    if (res >= 0 && !v->read_only && !v->store->tail_again) {
         res = tail_sync(v, r, facts);
     }
     if (replay_newest(r)) {
@@ -316,6 +316,18 @@ static int replay(struct hlfs *v, uint64_t epoch, struct replay_result *facts)
     v->facts.last_seq = facts->last_seq;
     v->facts.synced_seq = facts->synced_seq;
     v->facts.time_us = facts->time_us;
+    return res;
+}
+
+static int open_read_only(struct hlfs *v)
+{
+    struct replay_result facts;
+    struct replay *r = NULL;
+    int res = replay_look(v, v->lane, true, &r);
+
+    if (res == 0) {
+        res = replay(v, 0, r, &facts);
+    }
     replay_free(r);
     return res;
 }
@@ -398,7 +410,7 @@ static int recover_lower(struct hlfs *v, uint64_t epoch)
     struct record_ref ref;
     struct checkpoint c;
     uint64_t from = 1;
-    int res = replay_look(v, true, &r);
+    int res = replay_look(v, v->lane, true, &r);
 
     if (res < 0) {
         return res;
@@ -534,6 +546,18 @@ static void name_set(struct hlfs *v)
                    slash && slash[1] ? slash + 1 : v->store->location);
 }
 
+/* The first record that we write: of the tail, where that is appended again. */
+static uint64_t tail_first(const struct hlfs *v, const struct replay_result *facts)
+{
+#ifdef HLFS_PLANT_BUGS
+    if (volume_bugs & 1u << VOLUME_BUG_TAIL_UNSYNCED) {
+        return facts->last_seq + 1;
+    }
+#endif
+    return v->store->tail_again ? MIN(facts->synced_seq, facts->last_seq) + 1 :
+           facts->last_seq + 1;
+}
+
 static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
                      const struct replay_result *facts)
 {
@@ -549,7 +573,8 @@ static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
         .dirty_bytes = v->options.dirty_bytes,
         .epoch = epoch,
         .segment_bytes = segment_bytes,
-        .next_seq = facts->last_seq + 1,
+        .next_seq = tail_first(v, facts),
+        .cut = facts->last_seq + 1,
         .time_us = facts->time_us,
         .checkpoint = v->checkpoint_ref,
         .since_us = v->since_us,
@@ -592,6 +617,109 @@ static int header_write(struct hlfs *v)
                                  "opened", v->store->location) : 0;
 }
 
+/* ---- The tail, once more --------------------------------------------------- */
+
+struct tail_copy {
+    struct hlfs *v;
+    struct store_lane *lane;
+    uint8_t *buf;               /* owned, of room bytes */
+    size_t room;
+};
+
+static int tail_room(struct tail_copy *t, size_t bytes)
+{
+    void *buf;
+
+    if (bytes <= t->room) {
+        return 0;
+    }
+    if (posix_memalign(&buf, STORE_BUF_ALIGN, bytes) != 0) {
+        return -ENOMEM;
+    }
+    free(t->buf);
+    t->buf = buf;
+    t->room = bytes;
+    return 0;
+}
+
+/* Put the record whose payload is in T->buf into the log; drives until it has room. */
+static int tail_put(struct tail_copy *t, const struct record_header *h,
+                    const uint8_t *entries, uint64_t file, uint64_t payload_at)
+{
+    struct hlfs *v = t->v;
+    int res, error;
+
+    for (;;) {
+        monitor_enter(v);
+        assert(log_next_seq(v->log) == h->seq);
+        res = log_copy(v->log, entries, h->entry_bytes, h->entry_count, t->buf,
+                       h->payload_bytes, file, payload_at);
+        error = log_error(v->log);
+        if (clock_monotonic_us(v->clock) <
+            log_error_since_us(v->log) + options_unreachable_us(&v->options)) {
+            error = 0;
+        }
+        v->pump = true;
+        monitor_leave(v);
+        if (res != -EAGAIN || error < 0) {
+            return res == -EAGAIN ? error : res;
+        }
+        (void)volume_turn(v, 100000);
+    }
+}
+
+static int tail_record(void *opaque, const struct record_header *h,
+                       const uint8_t *entries, uint64_t file, uint64_t payload_at)
+{
+    struct tail_copy *t = opaque;
+    int64_t n = 0;
+    int res = tail_room(t, h->payload_bytes);
+
+    if (res == 0 && h->payload_bytes > 0) {
+        n = store_pread_now(t->lane, file, payload_at, t->buf, h->payload_bytes);
+        res = n < 0 ? (int)n : (size_t)n == h->payload_bytes ? 0 : -EIO;
+    }
+    if (res == 0) {
+        res = tail_put(t, h, entries, file, payload_at);
+    }
+    return res == 0 ? 0 : error_set(res, "record %" PRIu64 " of %s, which may not be "
+                                    "durable, cannot be written again: %s", h->seq,
+                                    t->v->store->location, error_name(res));
+}
+
+/*
+ * What was accepted and may not be durable goes into our own segment, and is durable
+ * before the guest sees any of it.  Nothing of it is lost if we die here: the old copies
+ * count until the new ones are there (REPLAY-3).
+ */
+static int tail_again(struct hlfs *v, struct replay *r, struct store_lane *lane,
+                      const struct replay_result *facts)
+{
+    static const struct replay_ops ops = { .record = tail_record };
+    const struct request_args flush = { .kind = REQUEST_FLUSH };
+    struct tail_copy t = { .v = v, .lane = lane };
+    struct replay_result copied;
+    uint64_t first = tail_first(v, facts);
+    int res;
+
+    if (first > facts->last_seq) {
+        return 0;
+    }
+    res = replay_run(r, first, &ops, &t, &copied);
+    free(t.buf);
+    if (res == 0 && copied.last_seq != facts->last_seq) {
+        res = error_set(-EIO, "the log of %s ends at record %" PRIu64 " when it is read "
+                        "again, and ended at %" PRIu64, v->store->location,
+                        copied.last_seq, facts->last_seq);
+    }
+    if (res == 0) {
+        res = volume_call(v, &flush);
+    }
+    return res == 0 || error_text()[0] != '\0' ? res :
+           error_set(res, "the end of the log of %s cannot be made durable: %s",
+                     v->store->location, error_name(res));
+}
+
 static int durability_check(const struct hlfs *v)
 {
     const char *asked = durability_name(v->options.durability);
@@ -604,9 +732,30 @@ static int durability_check(const struct hlfs *v)
                      v->store->location, asked, v->store->durability);
 }
 
-static int open_for_writing(struct hlfs *v)
+/* We have voted with EPOCH: read the log, and begin to write. */
+static int open_log(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
+                    struct store_lane *lane)
 {
     struct replay_result facts;
+    struct replay *r = NULL;
+    int res = replay_look(v, lane, false, &r);
+
+    if (res == 0) {
+        res = replay(v, epoch, r, &facts);
+    }
+    if (res == 0) {
+        res = log_start(v, epoch, segment_bytes, &facts);
+    }
+    if (res == 0) {
+        res = tail_again(v, r, lane, &facts);
+    }
+    replay_free(r);
+    return res == 0 ? header_write(v) : res;
+}
+
+static int open_for_writing(struct hlfs *v)
+{
+    struct store_lane *lane;
     uint64_t epoch = 0, segment_bytes;
     int res = durability_check(v);
 
@@ -620,16 +769,15 @@ static int open_for_writing(struct hlfs *v)
         return res;
     }
     res = recover_lower(v, epoch);
-    if (res == 0) {
-        res = replay(v, epoch, &facts);
-    }
     if (res < 0) {
         return res;
     }
-    res = log_start(v, epoch, segment_bytes, &facts);
-    if (res == 0) {
-        res = header_write(v);
+    lane = store_lane_new(v->store);    /* the log's is in use while we read on */
+    if (!lane) {
+        return -errno;
     }
+    res = open_log(v, epoch, segment_bytes, lane);
+    store_lane_free(lane);
     removal_of_voids(v);
     return res;
 }
@@ -670,7 +818,6 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
                    const struct identity *identity, struct hlfs **ret)
 {
     struct hlfs *v = calloc(1, sizeof(*v));
-    struct replay_result facts;
     int res;
 
     if (!v) {
@@ -701,7 +848,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
         res = parts_new(v);
     }
     if (res == 0) {
-        res = v->read_only ? replay(v, 0, &facts) : open_for_writing(v);
+        res = v->read_only ? open_read_only(v) : open_for_writing(v);
     }
     if (res == 0) {
         res = monitor_start(v);

@@ -26,15 +26,17 @@ struct variant {
     uint32_t block_bytes, append_align;
     uint64_t bytes;
     enum sim_reuse reuse;
+    bool tail_again;
 };
 
 static const struct variant variants[] = {
-    { 1, 4096, 512, KIB(256), SIM_REUSE_ALWAYS },
-    { 2, 4096, 4096, KIB(256) - 512, SIM_REUSE_SOMETIMES },
-    { 3, 16384, 512, KIB(256), SIM_REUSE_ALWAYS },
-    { 4, 65536, 4096, KIB(256), SIM_REUSE_ALWAYS },
-    { 5, 4096, 512, KIB(384), SIM_REUSE_NEVER },
-    { 6, 8192, 512, KIB(320), SIM_REUSE_ALWAYS },
+    { 1, 4096, 512, KIB(256), SIM_REUSE_ALWAYS, false },
+    { 2, 4096, 4096, KIB(256) - 512, SIM_REUSE_SOMETIMES, false },
+    { 3, 16384, 512, KIB(256), SIM_REUSE_ALWAYS, false },
+    { 4, 65536, 4096, KIB(256), SIM_REUSE_ALWAYS, false },
+    { 5, 4096, 512, KIB(384), SIM_REUSE_NEVER, false },
+    { 6, 8192, 512, KIB(320), SIM_REUSE_ALWAYS, false },
+    { 7, 4096, 512, KIB(256), SIM_REUSE_NEVER, true },
 };
 
 /* ---- Situations ----------------------------------------------------------- */
@@ -360,6 +362,7 @@ static struct world *make(const struct variant *t)
     w->options.unreachable.timeout_us = 20000000;
     o->append_align = t->append_align;
     o->reuse = t->reuse;
+    o->tail_again = t->tail_again;
     sim_set_census(w->sim, &census);
     return w;
 }

@@ -69,6 +69,7 @@ static void draw_sizes(struct run *r)
     w = r->w = world_new(r->seed, bytes);
     w->rng = r->rng;
     w->write_max = MIN(sizes[i].write_max, bytes);
+    sim_options(w->sim)->tail_again = r->seed % 3 == 1;     /* as HDFS */
     w->options.segment_bytes = sizes[i].segment;
     w->options.block_bytes = blocks[below(r, ARRAY_SIZE(blocks))];
     w->options.cache_bytes = one_in(r, 2) ? MIB(1) : KIB(64) << below(r, 3);
