@@ -16,6 +16,7 @@
 #include "location.h"
 #include "log/format.h"
 #include "options.h"
+#include "store/hdfs.h"
 #include "store/local.h"
 #include "volume/volume.h"
 
@@ -31,9 +32,48 @@ const char *hlfs_error(void)
 
 /* ---- Locations ------------------------------------------------------------ */
 
-static int without_hdfs(const char *text)
+/* What stands between hdfs:// and the path; an IPv6 address in brackets. */
+static void authority_of(const struct location *l, char *buf, size_t size)
 {
-    return error_set(-ENOTSUP, "%s: this libhlfs was built without HDFS", text);
+    bool bracketed = l->host && strchr(l->host, ':');
+    char port[8] = "";
+
+    if (l->port) {
+        (void)snprintf(port, sizeof(port), ":%u", l->port);
+    }
+    (void)snprintf(buf, size, "%s%s%s%s", bracketed ? "[" : "", l->host ? l->host : "",
+                   bracketed ? "]" : "", port);
+}
+
+static void hdfs_params(struct hdfs_store_params *p, const struct location *l,
+                        const char *authority, const struct hlfs_options *o)
+{
+    *p = (struct hdfs_store_params){
+        .authority = authority, .path = l->path, .mode = 0600,
+    };
+    if (o) {
+        p->mode = o->mode;
+        p->user = o->user;
+        p->conf_dir = o->hadoop_conf;
+        p->replication = o->replication;
+        p->min_replicas = o->min_replicas;
+        p->ack_us = o->ack_timeout_us;
+        p->hflush = o->durability == DURABILITY_HFLUSH;
+        p->log = o->log;
+    }
+}
+
+static int hdfs_store_at(const struct location *l, unsigned flags,
+                         const struct hlfs_options *o, struct store **ret)
+{
+    char authority[300];
+    struct hdfs_store_params p;
+
+    authority_of(l, authority, sizeof(authority));
+    hdfs_params(&p, l, authority, o);
+    p.flags = (flags & LOCAL_CREATE ? HDFS_STORE_CREATE : 0) |
+              (flags & LOCAL_READ_ONLY ? HDFS_STORE_READ_ONLY : 0);
+    return hdfs_store_open(&p, ret);
 }
 
 static unsigned local_flags(const struct hlfs_options *o, unsigned flags)
@@ -51,7 +91,7 @@ static int store_at(const char *text, unsigned flags, const struct hlfs_options 
         return res;
     }
     if (l.scheme == LOCATION_HDFS) {
-        res = without_hdfs(text);
+        res = hdfs_store_at(&l, flags, o, ret);
     } else {
         res = local_store_open(l.path, local_flags(o, flags), o ? o->mode : 0600, ret);
     }
@@ -146,6 +186,17 @@ static int list_one(const char *dir, const char *name,
     return fn(opaque, name);
 }
 
+static int list_hdfs(const struct location *l, const struct hlfs_options *o,
+                     int (*fn)(void *opaque, const char *name), void *opaque)
+{
+    char authority[300];
+    struct hdfs_store_params p;
+
+    authority_of(l, authority, sizeof(authority));
+    hdfs_params(&p, l, authority, o);
+    return hdfs_store_volumes(&p, fn, opaque);
+}
+
 int hlfs_list(const char *dir, const struct hlfs_options *options,
               int (*fn)(void *opaque, const char *name), void *opaque)
 {
@@ -153,15 +204,15 @@ int hlfs_list(const char *dir, const struct hlfs_options *options,
     struct location l;
     int n, res;
 
-    (void)options;
     error_clear();
     res = location_parse(dir, &l);
     if (res < 0) {
         return res;
     }
     if (l.scheme == LOCATION_HDFS) {
+        res = list_hdfs(&l, options, fn, opaque);
         location_done(&l);
-        return without_hdfs(dir);
+        return res;
     }
     n = scandir(l.path, &names, is_volume, alphasort);
     if (n < 0) {

@@ -4,16 +4,29 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TEXT_BYTES 1024
+#define TEXT_BYTES ERROR_TEXT_BYTES
 
-static __thread char last_text[TEXT_BYTES];
+static __thread char own_text[TEXT_BYTES];
+
+/* Set once, before anything is said; NULL: ours. */
+static char *(*keeper)(void);
+
+char *error_buffer(void)
+{
+    return keeper ? keeper() : own_text;
+}
+
+void error_keep_in(char *(*buffer)(void))
+{
+    keeper = buffer;
+}
 
 int error_set(int code, const char *fmt, ...)
 {
     va_list args;
 
     va_start(args, fmt);
-    (void)vsnprintf(last_text, sizeof(last_text), fmt, args);
+    (void)vsnprintf(error_buffer(), TEXT_BYTES, fmt, args);
     va_end(args);
     return code;
 }
@@ -21,24 +34,25 @@ int error_set(int code, const char *fmt, ...)
 int error_prefix(int code, const char *fmt, ...)
 {
     char head[TEXT_BYTES / 2], tail[TEXT_BYTES];
+    char *last = error_buffer();
     va_list args;
 
     va_start(args, fmt);
     (void)vsnprintf(head, sizeof(head), fmt, args);
     va_end(args);
-    (void)snprintf(tail, sizeof(tail), "%s", last_text[0] ? last_text : error_name(code));
-    (void)snprintf(last_text, sizeof(last_text), "%s: %.500s", head, tail);
+    (void)snprintf(tail, sizeof(tail), "%s", last[0] ? last : error_name(code));
+    (void)snprintf(last, TEXT_BYTES, "%s: %.500s", head, tail);
     return code;
 }
 
 const char *error_text(void)
 {
-    return last_text;
+    return error_buffer();
 }
 
 void error_clear(void)
 {
-    last_text[0] = '\0';
+    error_buffer()[0] = '\0';
 }
 
 const char *error_name(int code)

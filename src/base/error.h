@@ -27,6 +27,15 @@ int error_prefix(int code, const char *fmt, ...) _printf_(2, 3);
 const char *error_text(void);
 void error_clear(void);
 
+/*
+ * Where this thread's sentence is kept.  A part of the library that is loaded by itself
+ * has its own copy of this file, and is told to keep its sentences in the buffer of who
+ * loaded it.
+ */
+#define ERROR_TEXT_BYTES 1024
+char *error_buffer(void);
+void error_keep_in(char *(*buffer)(void));
+
 /* strerror() for threads and our codes; -CODE and CODE are the same. */
 const char *error_name(int code);
 

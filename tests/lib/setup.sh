@@ -21,7 +21,8 @@ die() {
 
 # Compiler and libraries: what a build needs.
 PACKAGES_BUILD='gcc libc6-dev meson ninja-build pkg-config libisal-dev liburing-dev
-                libjson-c-dev libcmocka-dev nbdkit nbdkit-plugin-dev'
+                libjson-c-dev libcmocka-dev nbdkit nbdkit-plugin-dev
+                libprotobuf-c-dev protobuf-c-compiler libexpat1-dev'
 # A guest, its disk, and tools to look at it.
 PACKAGES_GUEST='qemu-system-x86 busybox-static e2fsprogs libnbd-bin gzip xz-utils'
 # What the tests use besides.

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The block of a file that is written, and its pipeline: asked for, connected, and
+ * replaced where a node is silent or bad.
+ */
+#include "hdfs/output_private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "hdfs/errors.h"
+
+#define CONNECTS_MAX 6
+#define ADD_AGAIN_US 300000
+
+/* ---- Where to ------------------------------------------------------------------ */
+
+static size_t all_excludes(struct output *o, struct hdfs_datanode *ret, size_t max)
+{
+    size_t n = MIN(o->exclude_count, max);
+
+    memcpy(ret, o->excludes, n * sizeof(*ret));
+    return n + nodes_list(&o->h->nodes, ret + n, max - n);
+}
+
+static void output_exclude(struct output *o, unsigned node, bool silent)
+{
+    if (o->exclude_count < OUTPUT_EXCLUDES_MAX) {
+        o->excludes[o->exclude_count++] = o->block.nodes[node];
+    }
+    if (silent) {
+        nodes_avoid(&o->h->nodes, &o->block, node);
+    }
+}
+
+/* Is it being found out which nodes of a pipeline that broke are silent? */
+bool output_is_judging(const struct hdfs *h)
+{
+    const struct output *o;
+
+    list_for_each(o, &h->outputs, node) {
+        if (o->probe && o->state != OUTPUT_PROBING) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void output_add(struct output *o)
+{
+    if (output_is_judging(o->h)) {
+        o->state = OUTPUT_WAITING;      /* for outputs_judged() */
+    } else {
+        output_call(o, OUTPUT_ADDING);
+    }
+}
+
+void output_add_block(struct output *o)
+{
+    struct hdfs_datanode excludes[OUTPUT_EXCLUDES_MAX];
+    size_t n = all_excludes(o, excludes, OUTPUT_EXCLUDES_MAX);
+
+    namenode_add_block(o->h->namenode, &o->call, o->path, o->file_id, NULL, excludes, n);
+}
+
+/* ---- Renewing ------------------------------------------------------------------ */
+
+/*
+ * A file that was made ahead and has no byte yet gets another pipeline when a node of its
+ * goes away: whose turn it is when another pipeline broke shall not break as well.
+ */
+static bool can_renew(const struct output *o)
+{
+    return o->state == OUTPUT_OPEN && o->has_block && !o->given && !o->closing &&
+           !o->broken;
+}
+
+static void output_renew(struct output *o)
+{
+    o->renewing = true;
+    o->dead = false;
+    o->connects = 0;
+    o->open_until_us = loop_now_us(o->h->loop) + o->h->params.call_us;
+    writer_free(TAKE_PTR(o->writer));
+    output_call(o, OUTPUT_ABANDONING);
+}
+
+/* The new pipeline stands, or cannot be had. */
+void output_renewed(struct output *o, int res)
+{
+    struct list held;
+    struct list *node;
+
+    o->renewing = false;
+    o->state = OUTPUT_OPEN;
+    o->broken = res < 0;
+    list_init(&held);
+    list_splice(&held, &o->held);
+    while ((node = list_pop(&held)) != NULL) {
+        struct writer_op *op = list_entry(node, struct writer_op, node);
+        int r = res < 0 ? -EPIPE : output_give(o, op);
+
+        if (r < 0) {
+            op->done(op, r);
+        }
+    }
+}
+
+static bool is_avoided(const struct output *o)
+{
+    for (unsigned i = 0; i < o->block.node_count; i++) {
+        if (nodes_has(&o->h->nodes, &o->block.nodes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* It is known now who is silent: those that wait for it go on. */
+void outputs_judged(struct hdfs *h)
+{
+    struct output *o;
+
+    if (output_is_judging(h)) {
+        return;
+    }
+    list_for_each(o, &h->outputs, node) {
+        if (o->state == OUTPUT_WAITING && !o->timer.armed) {
+            output_call(o, OUTPUT_ADDING);
+        } else if (can_renew(o) && (o->dead || is_avoided(o))) {
+            output_renew(o);
+        } else if (!o->renewing && !list_empty(&o->held)) {
+            output_renewed(o, o->broken ? -EPIPE : 0);
+        }
+    }
+}
+
+/* ---- Nodes that go away in order ----------------------------------------------- */
+
+static bool has_leaving(const struct hdfs_located_blocks *b, uint64_t id)
+{
+    if (!b->has_last || b->last.block.id != id) {
+        return false;
+    }
+    for (unsigned i = 0; i < b->last.node_count; i++) {
+        if (b->last.nodes[i].admin_state != HDFS_NODE_NORMAL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refreshed(struct hdfs_op *op, int res)
+{
+    struct output *o = container_of(op, struct output, locate);
+    bool leaving;
+
+    o->locating = false;
+    if (res < 0) {
+        return;
+    }
+    leaving = o->has_block && has_leaving(&op->call.u.blocks, o->block.block.id);
+    hdfs_located_blocks_done(&op->call.u.blocks);
+    if (leaving && can_renew(o) && list_empty(&o->held)) {
+        output_renew(o);
+    } else {
+        o->leaving = leaving;
+    }
+}
+
+void output_refresh(struct output *o)
+{
+    if (o->state != OUTPUT_OPEN || o->broken || o->closing || o->locating) {
+        return;
+    }
+    o->locating = true;
+    o->locate = (struct hdfs_op){
+        .what = HDFS_LOCATE, .path = o->path, .length = INT64_MAX, .done = refreshed,
+    };
+    hdfs_start(o->h, &o->locate);
+}
+
+/* ---- Connecting ---------------------------------------------------------------- */
+
+static void writer_opened(struct writer *w, void *opaque)
+{
+    (void)w;
+    output_call(opaque, OUTPUT_PERSISTING);
+}
+
+/* A try to connect failed, and who is to blame is excluded: another, elsewhere. */
+static void connect_again(struct output *o)
+{
+    writer_free(TAKE_PTR(o->writer));
+    output_call(o, OUTPUT_ABANDONING);
+}
+
+static void probed(void *opaque, const int *results, unsigned count)
+{
+    struct output *o = opaque;
+    struct hdfs *h = o->h;
+
+    o->probe = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (results[i] < 0) {
+            const struct hdfs_datanode *d = &o->block.nodes[i];
+
+            output_exclude(o, i, true);
+            log_say(&o->h->params.log, LOG_WARNING, "hdfs://%s: DataNode %s:%u: %s",
+                    o->h->name, d->ip, d->xfer_port, errors_name(results[i]));
+        }
+    }
+    if (o->state == OUTPUT_PROBING) {
+        connect_again(o);
+    }
+    outputs_judged(h);
+}
+
+/* Which nodes of the pipeline are silent?  0: that is going to be told. */
+static int start_probe(struct output *o)
+{
+    struct probe_params p = {
+        .loop = o->h->loop, .block = &o->block, .client = o->h->client_name,
+        .use_hostname = o->h->use_hostname, .timeout_us = o->h->params.probe_us,
+        .done = probed, .opaque = o,
+    };
+
+    return o->probe ? 0 : probe_start(&p, &o->probe);
+}
+
+static void connect_failed(struct output *o, int res, int node, const char *message)
+{
+    output_say(o, LOG_INFO, "a pipeline could not be set up", res, message);
+    if (++o->connects >= CONNECTS_MAX) {
+        output_fail(o, res, message);
+        return;
+    }
+    if (node >= 0 && (unsigned)node < o->block.node_count) {
+        output_exclude(o, (unsigned)node, res != -HDFS_ETOKEN);
+    } else if (res == -ETIMEDOUT) {
+        o->state = OUTPUT_PROBING;
+        if (start_probe(o) == 0) {
+            return;
+        }
+    }
+    connect_again(o);
+}
+
+/* It was open: the owner hears from its ops, or when it comes with the next one. */
+static void pipeline_broke(struct output *o, int res, int node, const char *message)
+{
+    bool renew = can_renew(o);
+
+    output_say(o, renew ? LOG_INFO : LOG_WARNING, "its pipeline broke", res, message);
+    o->broken = !renew;
+    o->dead = renew;
+    o->acked = writer_acked(o->writer);
+    if (node >= 0 && (unsigned)node < o->block.node_count) {
+        nodes_avoid(&o->h->nodes, &o->block, (unsigned)node);
+    } else if (res == -ETIMEDOUT) {
+        (void)start_probe(o);
+    }
+    if (o->state == OUTPUT_ENDING) {
+        output_recover(o);
+    } else if (renew && !o->probe) {
+        output_renew(o);
+    }
+}
+
+static void writer_failed(struct writer *w, int res, int node, const char *message,
+                          void *opaque)
+{
+    struct output *o = opaque;
+
+    (void)w;
+    if (o->state == OUTPUT_CONNECTING) {
+        connect_failed(o, res, node, message);
+    } else {
+        pipeline_broke(o, res, node, message);
+    }
+}
+
+static const struct writer_events writer_events = {
+    .opened = writer_opened,
+    .failed = writer_failed,
+};
+
+static void output_connect(struct output *o)
+{
+    struct hdfs *h = o->h;
+    struct writer_params p = {
+        .loop = h->loop,
+        .block = &o->block,
+        .client = h->client_name,
+        .checksum = { h->defaults.checksum, h->defaults.bytes_per_checksum },
+        .packet_bytes = h->defaults.write_packet_size,
+        .use_hostname = h->use_hostname,
+        .setup_timeout_us = h->params.setup_us,
+        .ack_timeout_us = h->params.ack_us,
+        .events = &writer_events,
+        .opaque = o,
+    };
+    int res;
+
+    o->state = OUTPUT_CONNECTING;
+    res = writer_open(&p, &o->writer);
+    if (res < 0) {
+        output_fail(o, res, NULL);
+    }
+}
+
+/*
+ * A NameNode that has just started knows few DataNodes yet, or none, and says that there
+ * is no room (BlockPlacementPolicy: "There are 0 datanode(s) running").
+ */
+static bool lacks_nodes(const struct output *o, int res)
+{
+    const char *there = strstr(o->call.message, "There are ");
+
+    return res == -ENOSPC && there &&
+           strtoul(there + strlen("There are "), NULL, 10) < o->p.min_replicas;
+}
+
+/* There are too few nodes: more may come. */
+static void output_add_later(struct output *o)
+{
+    uint64_t now = loop_now_us(o->h->loop);
+
+    output_forget_block(o);
+    if (now >= o->open_until_us) {
+        output_fail(o, -EHOSTDOWN, "there are fewer DataNodes than min-replicas");
+        return;
+    }
+    o->state = OUTPUT_WAITING;
+    loop_timer_set(o->h->loop, &o->timer, now + ADD_AGAIN_US);
+}
+
+void output_block_added(struct output *o, int res)
+{
+    if (res < 0) {
+        if (lacks_nodes(o, res)) {
+            output_add_later(o);
+        } else if (output_outcome_unknown(res)) {
+            output_opened(o, -EIO);         /* the name is ours: open again */
+        } else if (res == -HDFS_ELEASE) {
+            o->made = o->doubt = false;     /* was: somebody took it since */
+            output_opened(o, -EEXIST);
+        } else {
+            output_fail(o, res, o->call.message);
+        }
+        return;
+    }
+    o->block = o->call.u.block;
+    o->has_block = true;
+    if (o->block.node_count >= o->p.min_replicas) {
+        output_connect(o);
+    } else if (++o->connects < CONNECTS_MAX && o->exclude_count > 0) {
+        /* Better one that was silent a moment ago than none. */
+        o->exclude_count = 0;
+        nodes_forgive(&o->h->nodes);
+        output_call(o, OUTPUT_ABANDONING);
+    } else {
+        o->add_later = true;
+        output_call(o, OUTPUT_ABANDONING);
+    }
+}
+
+void output_abandoned(struct output *o)
+{
+    if (o->add_later) {
+        o->add_later = false;
+        output_add_later(o);
+    } else {
+        output_forget_block(o);
+        output_add(o);
+    }
+}

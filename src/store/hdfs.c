@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store/hdfs_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+
+#define STAT_EVERY_US 5000000
+#define DRAIN_US 10000000           /* at the end: for files to be closed */
+#define CLOSE_WAIT_US 60000000      /* for one that we are closing to be closed */
+
+/* ---- Room and copies ----------------------------------------------------------- */
+
+static void stat_told(struct hdfs_op *op, int res)
+{
+    struct hdfs_store *s = op->opaque;
+    struct loop *l = hdfs_loop(s->client);
+
+    s->stat_asking = false;
+    /* A NameNode that has just started may not know a DataNode yet. */
+    if (res == 0 && op->call.u.stats.capacity > 0) {
+        atomic_store(&s->free_bytes, op->call.u.stats.remaining / s->replication);
+    }
+    loop_timer_set(l, &s->stat_timer, loop_now_us(l) + STAT_EVERY_US);
+    if (!s->read_only) {
+        hdfs_files_look(s);
+    }
+}
+
+static void stat_due(struct loop_timer *t)
+{
+    struct hdfs_store *s = container_of(t, struct hdfs_store, stat_timer);
+
+    s->stat_asking = true;
+    s->stat_op = (struct hdfs_op){
+        .what = HDFS_STATISTICS, .done = stat_told, .opaque = s,
+    };
+    hdfs_start(s->client, &s->stat_op);
+}
+
+/* The engine asks within its monitor, so this is what was seen last. */
+static int hdfs_stat(struct store *base, struct store_stat *ret)
+{
+    struct hdfs_store *s = hdfs_of(base);
+
+    *ret = (struct store_stat){
+        .free_bytes = atomic_load(&s->free_bytes),
+        .degraded = atomic_load(&s->degraded),
+    };
+    return 0;
+}
+
+/* For who only reads: has the newest segment as many replicas as it should? */
+static int look_degraded(struct hdfs_store *s)
+{
+    char path[HDFS_PATH_BYTES];
+    struct hdfs_op op = { .what = HDFS_LOCATE, .path = path, .length = INT64_MAX };
+    const struct hdfs_located_blocks *b = &op.call.u.blocks;
+    struct hdfs_file file;
+    uint64_t highest;
+    unsigned nodes = 0;
+    int res = hdfs_highest(&s->store, 0, &highest);
+
+    if (res == 0) {
+        hdfs_file_path(s, highest, path);
+        res = hdfs_stat_path(s, path, &file);
+    }
+    if (res == 0) {
+        res = hdfs_do(s->client, &op);
+    }
+    if (res < 0) {
+        return res == -ENOENT ? 0 : res;
+    }
+    nodes = b->has_last ? b->last.node_count : file.replication;
+    atomic_store(&s->degraded, nodes < file.replication);
+    hdfs_located_blocks_done(&op.call.u.blocks);
+    hdfs_file_done(&file);
+    return 0;
+}
+
+/* ---- Plain calls --------------------------------------------------------------- */
+
+struct close_one {
+    struct hdfs_store *s;
+    uint64_t file;
+};
+
+static int close_inside(void *opaque)
+{
+    struct close_one *c = opaque;
+
+    return hdfs_file_close(c->s, c->file);
+}
+
+/* A file of ours that is being closed need not be recovered. */
+static void await_closed(struct hdfs_store *s, uint64_t file)
+{
+    struct close_one c = { s, file };
+    uint64_t end_us = clock_monotonic_us(&clock_system) + CLOSE_WAIT_US;
+
+    while (loop_run(hdfs_loop(s->client), close_inside, &c) > 0 &&
+           clock_monotonic_us(&clock_system) < end_us) {
+        (void)nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+    }
+}
+
+static int hdfs_recover(struct store *base, uint64_t file, uint64_t *ret_len)
+{
+    struct hdfs_store *s = hdfs_of(base);
+    char path[HDFS_PATH_BYTES];
+    struct hdfs_op op = { .what = HDFS_RECOVER, .path = path };
+    int res;
+
+    if (s->read_only) {
+        return error_set(-EROFS, "%s is open for reading only", base->location);
+    }
+    await_closed(s, file);
+    hdfs_file_path(s, file, path);
+    res = hdfs_do(s->client, &op);
+    if (res < 0) {
+        return res == -ENOENT ? res : error_set(
+            res, "cannot take %s from its writer: %s", path,
+            op.call.message[0] ? op.call.message : error_name(res));
+    }
+    *ret_len = op.call.u.file.length;
+    hdfs_file_done(&op.call.u.file);
+    return 0;
+}
+
+/* ---- Opening ------------------------------------------------------------------- */
+
+static int start_inside(void *opaque)
+{
+    struct hdfs_store *s = opaque;
+
+    int res = hdfs_files_new(&s->files);
+
+    if (res == 0) {
+        s->stat_timer.fire = stat_due;
+        stat_due(&s->stat_timer);
+    }
+    return res;
+}
+
+static int close_all_inside(void *opaque)
+{
+    struct hdfs_store *s = opaque;
+
+    if (s->files) {
+        hdfs_files_close(s);
+    }
+    return 0;
+}
+
+static int stop_inside(void *opaque)
+{
+    struct hdfs_store *s = opaque;
+
+    loop_timer_stop(hdfs_loop(s->client), &s->stat_timer);
+    if (s->stat_asking) {
+        hdfs_cancel(&s->stat_op);
+    }
+    hdfs_files_free(s);
+    return 0;
+}
+
+static void hdfs_store_free(struct store *base)
+{
+    struct hdfs_store *s = hdfs_of(base);
+
+    if (s->client) {
+        hdfs_resign(base);
+        (void)loop_run(hdfs_loop(s->client), close_all_inside, s);
+        (void)hdfs_drain(s->client, DRAIN_US);
+        hdfs_leave(s);
+        (void)loop_run(hdfs_loop(s->client), stop_inside, s);
+        hdfs_free(s->client);
+    }
+    free(s);
+}
+
+/* Enough nodes for what is promised?  Not everybody may ask: the others find out when
+ * they create the first segment. */
+static int check_nodes(struct hdfs_store *s)
+{
+    struct hdfs_op op = { .what = HDFS_NODES };
+    const struct hdfs_datanodes *d = &op.call.u.datanodes;
+    size_t live = 0;
+    int res = hdfs_do(s->client, &op);
+
+    if (res == -EACCES) {
+        return 0;
+    }
+    if (res < 0) {
+        return error_set(res, "cannot ask hdfs://%s for its DataNodes: %s",
+                         hdfs_name(s->client), op.call.message);
+    }
+    for (size_t i = 0; i < d->node_count; i++) {
+        live += d->nodes[i].admin_state == HDFS_NODE_NORMAL;
+    }
+    hdfs_datanodes_done(&op.call.u.datanodes);
+    if (live < s->min_replicas) {
+        return error_set(-EHOSTDOWN, "hdfs://%s has %zu live DataNodes, fewer than "
+                         "min-replicas=%u (replication=%u)", hdfs_name(s->client), live,
+                         s->min_replicas, s->replication);
+    }
+    return 0;
+}
+
+static int make_volume_dir(struct hdfs_store *s)
+{
+    struct hdfs_file file;
+    int res = hdfs_stat_path(s, s->path, &file);
+
+    if (res == 0) {
+        hdfs_file_done(&file);
+        return error_set(-EEXIST, "cannot create %s: it exists", s->store.location);
+    }
+    return res == -ENOENT ? hdfs_make_dir(s, s->path, false) : res;
+}
+
+static int find_volume_dir(struct hdfs_store *s)
+{
+    struct hdfs_file file;
+    int res = hdfs_stat_path(s, s->path, &file);
+
+    if (res == -ENOENT) {
+        return error_set(res, "cannot open %s: there is no such directory",
+                         s->store.location);
+    }
+    if (res == 0 && file.kind != HDFS_DIRECTORY) {
+        res = error_set(-ENOTDIR, "cannot open %s: it is not a directory",
+                        s->store.location);
+    }
+    if (res <= 0 && res != -ENOTDIR) {
+        hdfs_file_done(&file);
+    }
+    return res;
+}
+
+static int open_inside(struct hdfs_store *s, const struct hdfs_store_params *p)
+{
+    int res = 0;
+
+    if (!s->read_only) {
+        res = check_nodes(s);
+    }
+    if (res == 0) {
+        res = p->flags & HDFS_STORE_CREATE ? make_volume_dir(s) : find_volume_dir(s);
+    }
+    if (res == 0 && s->read_only) {
+        res = look_degraded(s);
+    }
+    if (res == 0) {
+        res = loop_run(hdfs_loop(s->client), start_inside, s);
+    }
+    return res;
+}
+
+static const struct store_ops hdfs_ops = {
+    .free = hdfs_store_free,
+    .lane_new = hdfs_lane_new,
+    .lane_free = hdfs_lane_free,
+    .lane_fd = hdfs_lane_fd,
+    .submit = hdfs_lane_submit,
+    .kick = hdfs_lane_kick,
+    .collect = hdfs_lane_collect,
+    .wait = hdfs_lane_wait,
+    .wake = hdfs_lane_wake,
+    .list = hdfs_list,
+    .highest = hdfs_highest,
+    .recover = hdfs_recover,
+    .get = hdfs_get,
+    .put = hdfs_put,
+    .holder_alive = hdfs_holder_alive,
+    .enlist = hdfs_enlist,
+    .resign = hdfs_resign,
+    .stat = hdfs_stat,
+    .destroy = hdfs_destroy,
+};
+
+static int check_params(const struct hdfs_store_params *p)
+{
+    if ((p->flags & HDFS_STORE_CREATE) && (p->flags & HDFS_STORE_READ_ONLY)) {
+        return error_set(-EINVAL, "%s cannot be made for reading only", p->path);
+    }
+    if (p->path[0] != '/' || p->path[1] == '\0' || strlen(p->path) > 900) {
+        return error_set(-EINVAL, "\"%s\" cannot be a volume's directory", p->path);
+    }
+    return 0;
+}
+
+static void take_params(struct hdfs_store *s, const struct hdfs_store_params *p)
+{
+    unsigned mode = p->mode & 0666;
+
+    (void)snprintf(s->path, sizeof(s->path), "%s", p->path);
+    (void)snprintf(s->store.location, sizeof(s->store.location), "hdfs://%s%s",
+                   hdfs_name(s->client), p->path);
+    s->file_mode = (uint16_t)mode;
+    s->dir_mode = (uint16_t)(mode | (mode & 0444) >> 2);
+    s->replication = p->replication ? p->replication : hdfs_replication(s->client);
+    s->min_replicas = p->min_replicas ? p->min_replicas : MIN(s->replication, 2u);
+    s->min_replicas = MIN(s->min_replicas, s->replication);
+    s->read_only = (p->flags & HDFS_STORE_READ_ONLY) != 0;
+    s->hsync = !p->hflush;
+    s->log = p->log;
+    s->store.durability = p->hflush ? "hflush" : "hsync";
+}
+
+int hdfs_store_open(const struct hdfs_store_params *p, struct store **ret)
+{
+    struct hdfs_params params = {
+        .authority = p->authority, .conf_dir = p->conf_dir, .user = p->user,
+        .log = p->log, .ack_us = p->ack_us, .call_us = p->call_us,
+    };
+    struct hdfs_store *s;
+    int res = check_params(p);
+
+    if (res < 0) {
+        return res;
+    }
+    s = calloc(1, sizeof(*s));
+    if (!s) {
+        return error_set(-ENOMEM, "cannot open %s: out of memory", p->path);
+    }
+    s->store.ops = &hdfs_ops;
+    s->store.clock = &clock_system;
+    s->store.append_align = STORE_BUF_ALIGN;
+    atomic_init(&s->free_bytes, UINT64_MAX);
+    res = hdfs_new(&params, &s->client);
+    if (res == 0) {
+        take_params(s, p);
+        res = open_inside(s, p);
+    }
+    if (res < 0) {
+        hdfs_store_free(&s->store);
+        return res;
+    }
+    *ret = &s->store;
+    return 0;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * hdfs_private.h - what the parts of the HDFS store share.
+ *
+ * hdfs.c is the store, hdfs_lane.c its lanes, hdfs_file.c the files that are written and
+ * read, hdfs_look.c the look for another writer, hdfs_knock.c the signs of life,
+ * hdfs_names.c names and listings, hdfs_named.c the small named files.
+ *
+ * Two worlds: the plain calls and the lanes' upper half run in the callers' threads; all
+ * else in the client's loop thread, without locks.
+ */
+#ifndef HLFS_STORE_HDFS_PRIVATE_H
+#define HLFS_STORE_HDFS_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "hdfs/hdfs.h"
+#include "hdfs/input.h"
+#include "hdfs/output.h"
+#include "store/hdfs.h"
+
+#define HDFS_PATH_BYTES 1200        /* a location's 1024, and what we put behind it */
+
+struct hdfs_files;
+struct hdfs_knocker;
+
+struct hdfs_store {
+    struct store store;
+    struct hdfs *client;            /* owned */
+    char path[1024];                /* the volume's directory; immutable, as are: */
+    uint16_t file_mode, dir_mode;
+    uint32_t replication, min_replicas;
+    bool read_only;
+    bool hsync;                     /* durable: on disk */
+    struct log_hook log;
+
+    /* the loop's */
+    struct hdfs_files *files;       /* owned */
+    struct hdfs_knocker *knocker;   /* owned; answers while we hold the volume */
+    uint64_t created;               /* highest log file that is ours */
+    uint64_t creating;              /* the one being created, or 0 */
+    uint64_t epoch;                 /* that we enlisted for */
+    uint64_t left;                  /* after resigning: the highest we made, or 0 */
+    uint64_t looked_us;             /* when the last look began that saw everything */
+    struct loop_timer stat_timer;
+    struct hdfs_op stat_op;
+    bool stat_asking;
+
+    /* for any thread */
+    _Atomic uint64_t free_bytes;
+    atomic_bool degraded;
+    atomic_bool leaving;            /* nodes that are to go wait for an open segment */
+};
+
+static inline struct hdfs_store *hdfs_of(struct store *s)
+{
+    return container_of(s, struct hdfs_store, store);
+}
+
+/* ---- hdfs_names.c -------------------------------------------------------------- */
+
+/* Where FILE is, and the directory it is in. */
+void hdfs_file_path(const struct hdfs_store *s, uint64_t file,
+                    char path[HDFS_PATH_BYTES]);
+void hdfs_shard_path(const struct hdfs_store *s, uint64_t file,
+                     char path[HDFS_PATH_BYTES]);
+/* NAME of the volume's directory. */
+void hdfs_path(const struct hdfs_store *s, const char *name, char path[HDFS_PATH_BYTES]);
+
+/* Names as in local_dir.h: lower-case hex of fixed width. */
+bool hdfs_parse_hex(const char *name, unsigned digits, uint64_t *ret);
+#define HDFS_RANDOM_BYTES 32
+void hdfs_random_name(char name[HDFS_RANDOM_BYTES], const char *prefix);
+#define HDFS_SHARD_DIGITS 6
+#define HDFS_SEGNO_DIGITS 9
+
+int hdfs_list(struct store *base, uint64_t kind, uint64_t from, store_list_fn fn,
+              void *opaque);
+int hdfs_highest(struct store *base, uint64_t kind, uint64_t *ret_file);
+int hdfs_destroy(struct store *base);
+
+/* Plain calls on names: hdfs_do(), leaving behind on failure what the NameNode said.  A
+ * missing name is told by the code alone. */
+int hdfs_make_dir(struct hdfs_store *s, const char *path, bool parents);
+int hdfs_remove(struct hdfs_store *s, const char *path, bool all);
+int hdfs_stat_path(struct hdfs_store *s, const char *path, struct hdfs_file *ret);
+
+/* ---- hdfs_named.c -------------------------------------------------------------- */
+
+int hdfs_get(struct store *base, const char *name, void *buf, size_t size);
+int hdfs_put(struct store *base, const char *name, const void *buf, size_t len);
+
+/* ---- hdfs_lane.c: the lane part of struct store_ops ---------------------------- */
+
+struct store_lane *hdfs_lane_new(struct store *base);
+void hdfs_lane_free(struct store_lane *lane);
+int hdfs_lane_fd(struct store_lane *lane);
+void hdfs_lane_submit(struct store_lane *lane, struct store_op *op);
+void hdfs_lane_kick(struct store_lane *lane);
+int hdfs_lane_collect(struct store_lane *lane, struct list *done);
+int hdfs_lane_wait(struct store_lane *lane, int64_t timeout_us);
+void hdfs_lane_wake(struct store_lane *lane);
+
+/* OP, of LANE, has ended; any thread. */
+struct hdfs_lane;
+void hdfs_lane_end(struct hdfs_lane *lane, struct store_op *op, int res);
+
+/* ---- hdfs_file.c: the loop thread ---------------------------------------------- */
+
+int hdfs_files_new(struct hdfs_files **ret);
+
+/* Close all that is open, in the background. */
+void hdfs_files_close(struct hdfs_store *s);
+
+/* Leave all that is open as it is: it is about to be removed. */
+void hdfs_files_drop(struct hdfs_store *s);
+
+/* Lanes are gone, so that no op is under way; what is not closed yet stays so. */
+void hdfs_files_free(struct hdfs_store *s);
+
+/* Start OP of LANE. */
+void hdfs_file_start(struct hdfs_store *s, struct hdfs_lane *lane, struct store_op *op);
+
+/* Is FILE open or being closed by us?  It is closed then, in the background. */
+bool hdfs_file_close(struct hdfs_store *s, uint64_t file);
+
+/* Look how those that are open for writing are doing: sets degraded and leaving. */
+void hdfs_files_look(struct hdfs_store *s);
+
+/* ---- hdfs_look.c: the loop thread ---------------------------------------------- */
+
+/* Has another writer taken over: is there a log file with an id >= FENCE?  DONE gets 0,
+ * -ESTALE or another -errno. */
+struct hdfs_look {
+    struct hdfs_store *s;
+    void (*done)(struct hdfs_look *look, int res);
+    uint64_t fence;
+    struct hdfs_op shard, dirs;
+    char shard_path[HDFS_PATH_BYTES], dirs_path[HDFS_PATH_BYTES];
+    char shard_after[24], dirs_after[24];
+    unsigned pending;
+    bool all;               /* it looks beyond the fence's directory, too */
+    bool shard_asked, dirs_asked;
+    int res;
+    uint64_t start_us;
+};
+
+void hdfs_look_start(struct hdfs_store *s, struct hdfs_look *look, uint64_t fence);
+void hdfs_look_cancel(struct hdfs_look *look);      /* which is under way */
+
+/* ---- hdfs_knock.c -------------------------------------------------------------- */
+
+int hdfs_holder_alive(struct store *base);
+int hdfs_enlist(struct store *base, uint64_t epoch);
+void hdfs_resign(struct store *base);
+
+/* Who has resigned, and writes no more, says so. */
+void hdfs_leave(struct hdfs_store *s);
+
+#endif
