@@ -330,6 +330,7 @@ int hdfs_store_open(const struct hdfs_store_params *p, struct store **ret)
     s->store.ops = &hdfs_ops;
     s->store.clock = &clock_system;
     s->store.append_align = STORE_BUF_ALIGN;
+    s->store.tail_again = !p->hflush;   /* no closed file can be put on disks any more */
     atomic_init(&s->free_bytes, UINT64_MAX);
     res = hdfs_new(&params, &s->client);
     if (res == 0) {

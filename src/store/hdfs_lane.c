@@ -196,6 +196,7 @@ int hdfs_lane_wait(struct store_lane *base, int64_t timeout_us)
     struct timespec end = { 0 };
     int r = 0, ready;
 
+    hdfs_lane_kick(base);
     if (timeout_us >= 0) {
         end = after(timeout_us);
     }
