@@ -326,6 +326,7 @@ int log_reserve(struct log *l, enum log_class class, uint32_t payload, uint32_t 
     if (l->error == -ESTALE) {
         return -ESTALE;     /* LOG-3 */
     }
+    l->resting = false;
     if (class == LOG_GUEST) {
         res = guest_admitted(l);
         if (res < 0) {
@@ -689,7 +690,7 @@ static void records_submit(struct log *l)
 bool log_wants_pump(const struct log *l)
 {
     return l->submitted || l->submit_seq + (l->open != NULL) < l->next_seq ||
-           (!l->standby && !l->create_wait) || l->wanted_seq > l->synced_seq;
+           (!l->standby && !l->create_wait && !l->resting) || l->wanted_seq > l->synced_seq;
 }
 
 bool log_pump(struct log *l)
@@ -736,6 +737,25 @@ uint64_t log_mark(struct log *l)
     return r->seq;
 }
 
+/* Those that are open for writing: end them where the store wants it, or if idle. */
+static uint64_t tick_open_segments(struct log *l, uint64_t now_us)
+{
+    uint64_t due;
+
+    if (atomic_load(&l->p.store->roll) && atomic_exchange(&l->p.store->roll, false)) {
+        segment_end(l);
+    }
+    if (l->p.store->idle_close_us == 0 || l->resting || log_tail_pending(l)) {
+        return UINT64_MAX;
+    }
+    due = l->last_request_us + l->p.store->idle_close_us;
+    if (now_us < due) {
+        return due;
+    }
+    segment_rest(l);
+    return now_us + RETRY_EVERY_US;
+}
+
 uint64_t log_tick(struct log *l, uint64_t now_us)
 {
     uint64_t next = l->fence_checked_us + FENCE_EVERY_US;
@@ -762,6 +782,7 @@ uint64_t log_tick(struct log *l, uint64_t now_us)
     if (l->moving && l->move_us > now_us) {
         next = MIN(next, l->move_us);
     }
+    next = MIN(next, tick_open_segments(l, now_us));
     if (l->create_wait) {
         if (now_us >= l->retry_us) {
             l->create_wait = false;

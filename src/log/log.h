@@ -47,6 +47,9 @@ struct log_client {
     void (*page_moved)(void *opaque, struct place from);
     /* A segment header that names CHECKPOINT is durable. */
     void (*header_synced)(void *opaque, const struct record_ref *checkpoint);
+    /* FILE is ours and holds nothing: it may go, NOW, since there is a higher one, or
+     * else when the header of a higher one is durable. */
+    void (*segment_void)(void *opaque, uint64_t file, bool now);
     /* FILE is a segment of ours from now on, of SIZE bytes. */
     void (*segment_added)(void *opaque, uint64_t file, uint64_t size);
     /* Fenced: nothing can be written any more. */

@@ -121,6 +121,7 @@ struct log {
     uint64_t move_cut;              /* while unplaced: the next new seq */
     uint64_t take_over_cut;         /* what every header carries until one is durable */
     bool stopping;
+    bool resting;                   /* no segment is open for writing, until a request */
     int break_error;                /* why the last segment broke */
     uint64_t moved_seq;             /* synced_seq when records were last moved */
     bool move_looked;               /* for another writer, since then */
@@ -169,6 +170,8 @@ void segment_entries_moved(struct log *l, struct record *r, uint64_t from_file,
 void segment_pump(struct log *l);
 void segment_move(struct log *l);
 void segment_standby(struct log *l);
+void segment_end(struct log *l);
+void segment_rest(struct log *l);
 
 /* log_sync.c */
 void sync_pump(struct log *l);

@@ -122,7 +122,7 @@ void segment_standby(struct log *l)
     struct segment *s;
     uint64_t size;
 
-    if (l->standby || l->create_wait || l->stopping || l->syncing ||
+    if (l->standby || l->create_wait || l->stopping || l->syncing || l->resting ||
         l->error == -ESTALE || l->created_file >= STORE_SEGNO_MAX || !number_is_ours(l)) {
         return;
     }
@@ -192,6 +192,48 @@ static void segment_fill_up(struct log *l)
         l->wanted_seq = MAX(l->wanted_seq, l->last_content_seq);    /* sync it */
         l->active = NULL;
     }
+}
+
+/*
+ * End the active segment, if anything stands in it; the next record begins another.  It
+ * is sealed when all of it is durable, a mark at its end included.
+ */
+void segment_end(struct log *l)
+{
+    if (l->active && l->active->header_submitted && !l->moving && !l->unplaced) {
+        segment_fill_up(l);
+        l->wanted_seq = MAX(l->wanted_seq, l->next_seq - 1);
+    }
+}
+
+static void standby_closed(struct store_op *op, int res)
+{
+    struct segment *s = container_of(op, struct segment, seal_op);
+    struct log *l = s->log;
+
+    (void)res;
+    l->ops--;
+    l->client->segment_void(l->opaque, s->file, false);
+    segment_free(s);
+}
+
+/* Nothing is written for long: leave nothing open, first the active segment, and when
+ * that is sealed the one made ahead of time. */
+void segment_rest(struct log *l)
+{
+    struct segment *s = l->standby;
+
+    segment_end(l);
+    if (l->active || !list_empty(&l->segments) || !s || s->phase != SEGMENT_STANDBY ||
+        s->file == l->p.epoch) {
+        return;
+    }
+    l->resting = true;
+    l->standby = NULL;
+    s->seal_op = (struct store_op){
+        .what = STORE_SEAL, .file = s->file, .done = standby_closed,
+    };
+    log_submit(l, &s->seal_op);
 }
 
 /* Have an active segment with room for a record of PAYLOAD bytes, or say why not. */
@@ -362,6 +404,9 @@ static void segment_sealed(struct store_op *op, int res)
 
     (void)res;      /* its records are durable, or have moved */
     l->ops--;
+    if (!s->header_written) {       /* on a full store its few bytes may be what lacks */
+        l->client->segment_void(l->opaque, s->file, s->file < l->created_file);
+    }
     list_remove(&s->node);
     segment_free(s);
     l->progress = true;

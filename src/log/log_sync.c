@@ -48,6 +48,9 @@ void sync_reached(struct log *l, uint64_t seq)
 
         assert(r->state == RECORD_WRITTEN);
         l->synced_seq++;
+        if (r->mark) {
+            l->marked_seq = l->synced_seq;      /* that one needs no further mark */
+        }
         record_release(r);
     }
     l->last_sync_us = log_now(l);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #define STAT_EVERY_US 5000000
+#define IDLE_CLOSE_US 600000000     /* DESIGN 9 */
 #define DRAIN_US 10000000           /* at the end: for files to be closed */
 #define CLOSE_WAIT_US 60000000      /* for one that we are closing to be closed */
 
@@ -330,6 +331,10 @@ int hdfs_store_open(const struct hdfs_store_params *p, struct store **ret)
     s->store.ops = &hdfs_ops;
     s->store.clock = &clock_system;
     s->store.append_align = STORE_BUF_ALIGN;
+    s->store.segment_part = 4096;
+    s->store.segment_min = MIB(64);
+    s->store.segment_max = GIB(1);
+    s->store.idle_close_us = IDLE_CLOSE_US;
     s->store.tail_again = !p->hflush;   /* no closed file can be put on disks any more */
     atomic_init(&s->free_bytes, UINT64_MAX);
     res = hdfs_new(&params, &s->client);

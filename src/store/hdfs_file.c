@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROLL_AGAIN_US 60000000     /* with too few copies */
 #define BUCKETS 1024
 #define KEPT_MAX 2048           /* entries of files that are only read; some KiB each */
 #define BLOCK_BYTES_MIN MIB(1)  /* dfs.namenode.fs-limits.min-block-size, its default */
@@ -735,8 +736,13 @@ void hdfs_file_start(struct hdfs_store *s, struct hdfs_lane *lane, struct store_
     io_end(io, -EINVAL);
 }
 
+/*
+ * A node is decommissioned when no open block is on it any more.  And who writes too few
+ * copies tries a new pipeline now and then: a node may have come back.
+ */
 void hdfs_files_look(struct hdfs_store *s)
 {
+    uint64_t now = loop_now_us(hdfs_loop(s->client));
     bool is_short = false, leaving = false;
     struct hdfs_entry *e;
 
@@ -748,5 +754,8 @@ void hdfs_files_look(struct hdfs_store *s)
         }
     }
     atomic_store(&s->degraded, is_short);
-    atomic_store(&s->leaving, leaving);
+    if (leaving || (is_short && now >= s->rolled_us + ROLL_AGAIN_US)) {
+        s->rolled_us = now;
+        atomic_store(&s->store.roll, true);
+    }
 }

@@ -43,6 +43,7 @@ struct hdfs_store {
     uint64_t epoch;                 /* that we enlisted for */
     uint64_t left;                  /* after resigning: the highest we made, or 0 */
     uint64_t looked_us;             /* when the last look began that saw everything */
+    uint64_t rolled_us;             /* when a new segment was last asked for */
     struct loop_timer stat_timer;
     struct hdfs_op stat_op;
     bool stat_asking;
@@ -50,7 +51,6 @@ struct hdfs_store {
     /* for any thread */
     _Atomic uint64_t free_bytes;
     atomic_bool degraded;
-    atomic_bool leaving;            /* nodes that are to go wait for an open segment */
 };
 
 static inline struct hdfs_store *hdfs_of(struct store *s)
@@ -125,7 +125,7 @@ void hdfs_file_start(struct hdfs_store *s, struct hdfs_lane *lane, struct store_
 /* Is FILE open or being closed by us?  It is closed then, in the background. */
 bool hdfs_file_close(struct hdfs_store *s, uint64_t file);
 
-/* Look how those that are open for writing are doing: sets degraded and leaving. */
+/* Look how those that are open for writing are doing: sets degraded and store.roll. */
 void hdfs_files_look(struct hdfs_store *s);
 
 /* ---- hdfs_look.c: the loop thread ---------------------------------------------- */

@@ -170,6 +170,9 @@ int local_store_open(const char *path, unsigned flags, unsigned mode, struct sto
     l->store.clock = &clock_system;
     l->store.append_align = STORE_BUF_ALIGN;
     l->store.durability = "local";
+    l->store.segment_part = 256;
+    l->store.segment_min = MIB(4);
+    l->store.segment_max = MIB(64);
     (void)snprintf(l->store.location, sizeof(l->store.location), "%s", l->dir.path);
     *ret = &l->store;
     return 0;

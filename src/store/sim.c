@@ -268,6 +268,10 @@ int sim_store_open(struct sim *sim, unsigned flags, struct store **ret)
     s->base.append_align = sim->options.append_align;
     s->base.tail_again = sim->options.tail_again;
     s->base.durability = "local";
+    s->base.segment_part = 256;
+    s->base.segment_min = MIB(4);
+    s->base.segment_max = MIB(64);
+    s->base.idle_close_us = sim->options.idle_close_us;
     (void)snprintf(s->base.location, sizeof(s->base.location), "sim:process-%u",
                    s->process);
     list_init(&s->lanes);

@@ -184,7 +184,8 @@ struct sim_options {
     bool recover_only_looks;    /* store_recover() tells the length and fences nobody */
     bool count_reads;
     uint32_t append_align;      /* of stores opened from now on; 512 */
-    bool tail_again;            /* the same: as of struct store */
+    bool tail_again;            /* the same, and the next: as of struct store */
+    uint64_t idle_close_us;
 };
 
 struct sim_options *sim_options(struct sim *sim);
@@ -210,6 +211,8 @@ void sim_set_bug(struct sim *sim, unsigned bugs);
 
 /* ---- Looking and damaging: durable at once, not counted, no store needed - */
 
+/* Files that the store opened last has created and not sealed. */
+unsigned sim_open_files(const struct sim *sim);
 int64_t sim_file_len(const struct sim *sim, uint64_t file);     /* -ENOENT */
 int64_t sim_peek(const struct sim *sim, uint64_t file, uint64_t offset, void *buf,
                  size_t len);

@@ -122,6 +122,18 @@ unsigned sim_release(struct sim *sim)
 
 /* ---- Looking ------------------------------------------------------------- */
 
+unsigned sim_open_files(const struct sim *sim)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < sim->files.n; i++) {
+        const struct sim_file *f = sim->files.v[i];
+
+        n += f->creator == sim->last_process && !f->sealed;
+    }
+    return n;
+}
+
 int64_t sim_file_len(const struct sim *sim, uint64_t file)
 {
     const struct sim_file *f = sim_find(sim, file);

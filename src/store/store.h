@@ -28,6 +28,7 @@
 #ifndef HLFS_STORE_H
 #define HLFS_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -191,6 +192,15 @@ struct store {
     /* What an earlier writer left un-synced cannot be made durable where it stands (SYNC
      * of its files gives -ENOTSUP): who opens the volume appends the tail again. */
     bool tail_again;
+    /* Segments that suit it: the volume's size / segment_part, within these bounds. */
+    uint32_t segment_part;
+    uint64_t segment_min, segment_max;
+    /* After so long without a request no segment stays open for writing; 0: it may. */
+    uint64_t idle_close_us;
+    /* Set by the store, from any thread, and taken back by who has seen it: segments that
+     * are open for writing should end soon (nodes that hold them are leaving, or new ones
+     * would get more copies). */
+    atomic_bool roll;
     const char *durability;         /* strongest level: "local", "hsync" */
     char location[1024];            /* for messages */
 };

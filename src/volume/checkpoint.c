@@ -721,10 +721,11 @@ bool volume_checkpoint_running(struct hlfs *v)
 uint64_t volume_segment_bytes(void *opaque)
 {
     const struct hlfs *v = opaque;
-    uint64_t size = v->size / 256;
+    const struct store *s = v->store;
+    uint64_t size = v->size / s->segment_part;
 
     if (v->identity.segment_bytes) {
         return v->identity.segment_bytes;
     }
-    return ALIGN_UP(MIN(MAX(size, SEGMENT_BYTES_MIN), MIB(64)), MIB(1));
+    return ALIGN_UP(MIN(MAX(size, s->segment_min), s->segment_max), MIB(1));
 }

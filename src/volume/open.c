@@ -73,7 +73,16 @@ static void on_page_moved(void *opaque, struct place from)
 
 static void on_header_synced(void *opaque, const struct record_ref *checkpoint)
 {
+    removal_of_voids(opaque);
     removal_allow(opaque, checkpoint);
+}
+
+static void on_segment_void(void *opaque, uint64_t file, bool now)
+{
+    struct hlfs *v = opaque;
+
+    usage_drop(v->usage, file);
+    removal_of_void(v, file, now);
 }
 
 static void on_segment_added(void *opaque, uint64_t file, uint64_t size)
@@ -99,6 +108,7 @@ static const struct log_client log_client = {
     .block_moved = on_block_moved,
     .page_moved = on_page_moved,
     .header_synced = on_header_synced,
+    .segment_void = on_segment_void,
     .segment_added = on_segment_added,
     .fenced = on_fenced,
 };
@@ -228,7 +238,7 @@ static int note_segments(struct hlfs *v, struct replay *r, uint64_t epoch)
         if (s[i].state == SEGMENT_VALID) {
             res = usage_add_segment(v->usage, s[i].file, s[i].header.size);
         } else if (s[i].file < epoch) {
-            removal_note_void(v, s[i].file);
+            removal_of_void(v, s[i].file, false);
         }
     }
     return res;
@@ -622,6 +632,7 @@ static int header_write(struct hlfs *v)
 struct tail_copy {
     struct hlfs *v;
     struct store_lane *lane;
+    uint64_t last;              /* seq */
     uint8_t *buf;               /* owned, of room bytes */
     size_t room;
 };
@@ -673,8 +684,12 @@ static int tail_record(void *opaque, const struct record_header *h,
 {
     struct tail_copy *t = opaque;
     int64_t n = 0;
-    int res = tail_room(t, h->payload_bytes);
+    int res;
 
+    if (h->seq > t->last) {
+        return -ECANCELED;      /* it has come since: our header's cut voids it */
+    }
+    res = tail_room(t, h->payload_bytes);
     if (res == 0 && h->payload_bytes > 0) {
         n = store_pread_now(t->lane, file, payload_at, t->buf, h->payload_bytes);
         res = n < 0 ? (int)n : (size_t)n == h->payload_bytes ? 0 : -EIO;
@@ -697,7 +712,7 @@ static int tail_again(struct hlfs *v, struct replay *r, struct store_lane *lane,
 {
     static const struct replay_ops ops = { .record = tail_record };
     const struct request_args flush = { .kind = REQUEST_FLUSH };
-    struct tail_copy t = { .v = v, .lane = lane };
+    struct tail_copy t = { .v = v, .lane = lane, .last = facts->last_seq };
     struct replay_result copied;
     uint64_t first = tail_first(v, facts);
     int res;
@@ -707,6 +722,9 @@ static int tail_again(struct hlfs *v, struct replay *r, struct store_lane *lane,
     }
     res = replay_run(r, first, &ops, &t, &copied);
     free(t.buf);
+    if (res == -ECANCELED) {
+        res = 0;
+    }
     if (res == 0 && copied.last_seq != facts->last_seq) {
         res = error_set(-EIO, "the log of %s ends at record %" PRIu64 " when it is read "
                         "again, and ended at %" PRIu64, v->store->location,
@@ -763,7 +781,7 @@ static int open_for_writing(struct hlfs *v)
         return res;
     }
     segment_bytes = v->identity.segment_bytes ? v->identity.segment_bytes :
-                    SEGMENT_BYTES_MIN;
+                    v->store->segment_min;
     res = take_over(v, &segment_bytes, &epoch);
     if (res < 0) {
         return res;

@@ -69,7 +69,10 @@ static void draw_sizes(struct run *r)
     w = r->w = world_new(r->seed, bytes);
     w->rng = r->rng;
     w->write_max = MIN(sizes[i].write_max, bytes);
-    sim_options(w->sim)->tail_again = r->seed % 3 == 1;     /* as HDFS */
+    if (r->seed % 3 == 1) {     /* as HDFS */
+        sim_options(w->sim)->tail_again = true;
+        sim_options(w->sim)->idle_close_us = r->seed % 2 ? 400000 : 5000000;
+    }
     w->options.segment_bytes = sizes[i].segment;
     w->options.block_bytes = blocks[below(r, ARRAY_SIZE(blocks))];
     w->options.cache_bytes = one_in(r, 2) ? MIB(1) : KIB(64) << below(r, 3);
@@ -184,6 +187,9 @@ static void step_turn(struct run *r, struct writer *x)
     static const uint64_t times[] = { 0, 0, 1, 100, 300, 1000, 5000 };
     uint64_t us = times[below(r, ARRAY_SIZE(times))];
 
+    if (r->seed % 3 == 1 && x->store && one_in(r, 20)) {
+        atomic_store(&x->store->roll, true);
+    }
     if (one_in(r, 30)) {
         us = 120000;        /* long enough for a mark */
     } else if (one_in(r, 100)) {
