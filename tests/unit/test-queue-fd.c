@@ -18,6 +18,7 @@ struct loop {
     struct hlfs_queue *q;
     int fd;
     unsigned unfinished, done;
+    uint8_t *spare[DEPTH];          /* buffers of no request, DEPTH - unfinished */
 };
 
 static uint8_t bufs[DEPTH][16384] __attribute__((aligned(4096)));
@@ -35,32 +36,32 @@ static unsigned reap(struct loop *l)
     assert_true(n >= 0);
     for (int i = 0; i < n; i++) {
         assert_int_equal(c[i].result, 0);
+        l->spare[DEPTH - l->unfinished--] = c[i].tag;
     }
-    l->unfinished -= (unsigned)n;
     l->done += (unsigned)n;
     return (unsigned)n;
 }
 
 static void submit(struct loop *l, struct rng *r)
 {
-    uint8_t *buf = bufs[rng_below(r, DEPTH)];
+    uint8_t *buf = l->spare[DEPTH - l->unfinished - 1];
     uint64_t at = rng_below(r, SIZE / 4096 - 4) * 4096;
     size_t len = 4096 * (1 + rng_below(r, 4));
     int res;
 
     switch (rng_below(r, 8)) {
     case 0:
-        res = hlfs_submit_flush(l->q, NULL);
+        res = hlfs_submit_flush(l->q, buf);
         break;
     case 1:
-        res = hlfs_submit_pwrite(l->q, buf, len, at, HLFS_FUA, NULL);
+        res = hlfs_submit_pwrite(l->q, buf, len, at, HLFS_FUA, buf);
         break;
     case 2:
     case 3:
-        res = hlfs_submit_pwrite(l->q, buf, len, at + 512, 0, NULL);
+        res = hlfs_submit_pwrite(l->q, buf, len, at + 512, 0, buf);
         break;
     default:
-        res = hlfs_submit_pread(l->q, buf, len, at, NULL);
+        res = hlfs_submit_pread(l->q, buf, len, at, buf);
     }
     assert_true(res == 0 || res == 1);
     l->unfinished += res == 0;
@@ -77,6 +78,9 @@ static void run(unsigned store_flags, unsigned asked_after)
 
     options_init(&o);
     r = (struct rng){ store_flags + asked_after };
+    for (unsigned i = 0; i < DEPTH; i++) {
+        l.spare[i] = bufs[i];
+    }
     localvol_init();
     localvol_create(SIZE, store_flags, &o);
     v = localvol_open(store_flags, 0, &o);
