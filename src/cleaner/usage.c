@@ -370,16 +370,6 @@ void usage_abort(struct usage *u)
     }
 }
 
-static void removed(struct usage *u, struct usage_segment *s)
-{
-    list_remove(&s->dead);
-    s->presence = REMOVED;
-    s->dirty = true;
-    touch(u, s);
-    u->present--;
-    u->size -= s->size;
-}
-
 uint64_t usage_take_doomed(struct usage *u, uint64_t seq)
 {
     struct usage_segment *s = list_first(&u->doomed, struct usage_segment, dead);
@@ -387,17 +377,13 @@ uint64_t usage_take_doomed(struct usage *u, uint64_t seq)
     if (!s || s->doomed_by > seq) {
         return 0;
     }
-    removed(u, s);
+    list_remove(&s->dead);
+    s->presence = REMOVED;
+    s->dirty = true;
+    touch(u, s);
+    u->present--;
+    u->size -= s->size;
     return s->file;
-}
-
-void usage_drop(struct usage *u, uint64_t file)
-{
-    struct usage_segment *s = find(u, file);
-
-    if (s && s->presence != REMOVED && s->live == 0 && s->delta == 0) {
-        removed(u, s);
-    }
 }
 
 bool usage_has_doomed(const struct usage *u)

@@ -68,8 +68,6 @@ void usage_abort(struct usage *u);
 /* A durable header names the checkpoint of record SEQ: the next file that may be
  * removed, or 0.  It is forgotten; its key goes with the next checkpoint. */
 uint64_t usage_take_doomed(struct usage *u, uint64_t seq);
-/* FILE, which never held anything, is being removed. */
-void usage_drop(struct usage *u, uint64_t file);
 bool usage_has_doomed(const struct usage *u);
 
 uint64_t usage_live_bytes(const struct usage *u);       /* of all, as committed */

@@ -493,6 +493,11 @@ void log_cancel(struct log *l, const struct log_space *s)
     log_commit(l, s);
 }
 
+bool log_begun(const struct log *l)
+{
+    return l->take_over_cut == 0;
+}
+
 bool log_tail_pending(const struct log *l)
 {
     return l->next_seq < l->p.cut;

@@ -47,9 +47,9 @@ struct log_client {
     void (*page_moved)(void *opaque, struct place from);
     /* A segment header that names CHECKPOINT is durable. */
     void (*header_synced)(void *opaque, const struct record_ref *checkpoint);
-    /* FILE is ours and holds nothing: it may go, NOW, since there is a higher one, or
-     * else when the header of a higher one is durable. */
-    void (*segment_void)(void *opaque, uint64_t file, bool now);
+    /* FILE was made ahead of time and will hold nothing: it may go when a header of a
+     * higher one is durable. */
+    void (*segment_void)(void *opaque, uint64_t file);
     /* FILE is a segment of ours from now on, of SIZE bytes. */
     void (*segment_added)(void *opaque, uint64_t file, uint64_t size);
     /* Fenced: nothing can be written any more. */
@@ -195,6 +195,8 @@ void log_set_checkpoint(struct log *l, const struct record_ref *checkpoint);
 /* Where the record of SEQ, not yet durable, stands. */
 bool log_find_record(const struct log *l, uint64_t seq, struct record_ref *ret);
 
+/* Is a header of ours durable, so that what was not accepted is void for ever? */
+bool log_begun(const struct log *l);
 /* Has log_copy() not come to the end of the accepted tail?  Nothing else is written. */
 bool log_tail_pending(const struct log *l);
 

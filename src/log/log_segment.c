@@ -194,13 +194,21 @@ static void segment_fill_up(struct log *l)
     }
 }
 
+/* On a store that is nearly full the segments that there are may be the last ones. */
+static bool room_is_ample(const struct log *l)
+{
+    return l->error == 0 && l->standby && l->standby->phase == SEGMENT_STANDBY &&
+           l->store_free / 4 >= l->reserve_bytes + l->standby->size;
+}
+
 /*
  * End the active segment, if anything stands in it; the next record begins another.  It
  * is sealed when all of it is durable, a mark at its end included.
  */
 void segment_end(struct log *l)
 {
-    if (l->active && l->active->header_submitted && !l->moving && !l->unplaced) {
+    if (l->active && l->active->header_submitted && !l->moving && !l->unplaced &&
+        room_is_ample(l)) {
         segment_fill_up(l);
         l->wanted_seq = MAX(l->wanted_seq, l->next_seq - 1);
     }
@@ -213,7 +221,7 @@ static void standby_closed(struct store_op *op, int res)
 
     (void)res;
     l->ops--;
-    l->client->segment_void(l->opaque, s->file, false);
+    l->client->segment_void(l->opaque, s->file);
     segment_free(s);
 }
 
@@ -224,7 +232,7 @@ void segment_rest(struct log *l)
     struct segment *s = l->standby;
 
     segment_end(l);
-    if (l->active || !list_empty(&l->segments) || !s || s->phase != SEGMENT_STANDBY ||
+    if (l->active || !list_empty(&l->segments) || !room_is_ample(l) ||
         s->file == l->p.epoch) {
         return;
     }
@@ -404,9 +412,6 @@ static void segment_sealed(struct store_op *op, int res)
 
     (void)res;      /* its records are durable, or have moved */
     l->ops--;
-    if (!s->header_written) {       /* on a full store its few bytes may be what lacks */
-        l->client->segment_void(l->opaque, s->file, s->file < l->created_file);
-    }
     list_remove(&s->node);
     segment_free(s);
     l->progress = true;

@@ -351,6 +351,16 @@ static int checkpoint_read(struct replay *r, const struct record_ref *ref)
                            &r->overrides);
 }
 
+/* Has a writer gone on since we looked?  Then what we look for may be removed. */
+static bool newest_has_changed(const struct replay *r)
+{
+    struct replay again = *r;
+
+    again.has_newest = false;
+    return find_newest(&again) == 0 && again.has_newest &&
+           again.newest.file != r->newest.file;
+}
+
 /*
  * A checkpoint that the newest segment itself holds, if it was synced (the last one of
  * a volume that was closed, say), else the newest header's, else the one of the header
@@ -361,12 +371,18 @@ static int find_checkpoint(struct replay *r)
     struct record_ref tried = { 0 };
     int error = 0;
 
-    if (r->late.seq > r->newest.checkpoint.seq && checkpoint_read(r, &r->late) == 0) {
-        r->has_checkpoint = true;
-        r->checkpoint_ref = r->late;
-        return 0;
-    }
+    if (r->late.seq > r->newest.checkpoint.seq) {
+        int res = checkpoint_read(r, &r->late);
 
+        if (res == 0) {
+            r->has_checkpoint = true;
+            r->checkpoint_ref = r->late;
+        }
+        /* REPLAY-5: what it dropped may be gone, so none before it stands in. */
+        if (res != -EBADMSG && res != -ENOENT) {
+            return res;
+        }
+    }
     for (uint64_t file = r->newest.file; file > 0; file--) {
         struct replay_segment s;
         int res = header_read(r, file, &s);
@@ -401,7 +417,10 @@ static int find_checkpoint(struct replay *r)
     }
     /* No checkpoint is readable: the log from its beginning is as good, if it is
      * still there; else the replay finds the gap. */
-    return r->newest.checkpoint.file == 0 ? 0 : error;
+    if (r->newest.checkpoint.file == 0) {
+        return 0;
+    }
+    return error == -EBADMSG && newest_has_changed(r) ? gone(r, tried.file) : error;
 }
 
 int replay_checkpoint(struct replay *r, struct checkpoint *ret,

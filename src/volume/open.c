@@ -77,12 +77,9 @@ static void on_header_synced(void *opaque, const struct record_ref *checkpoint)
     removal_allow(opaque, checkpoint);
 }
 
-static void on_segment_void(void *opaque, uint64_t file, bool now)
+static void on_segment_void(void *opaque, uint64_t file)
 {
-    struct hlfs *v = opaque;
-
-    usage_drop(v->usage, file);
-    removal_of_void(v, file, now);
+    removal_note_void(opaque, file);
 }
 
 static void on_segment_added(void *opaque, uint64_t file, uint64_t size)
@@ -238,7 +235,7 @@ static int note_segments(struct hlfs *v, struct replay *r, uint64_t epoch)
         if (s[i].state == SEGMENT_VALID) {
             res = usage_add_segment(v->usage, s[i].file, s[i].header.size);
         } else if (s[i].file < epoch) {
-            removal_of_void(v, s[i].file, false);
+            removal_note_void(v, s[i].file);
         }
     }
     return res;
@@ -615,16 +612,45 @@ static void drain(struct hlfs *v)
     }
 }
 
-/* Our header says who holds the volume now, and cuts what was not accepted. */
+/* What keeps the log from going on, if that has been waited for long enough.  Inside. */
+static int log_trouble(struct hlfs *v)
+{
+    int error = log_error(v->log);
+
+    return error == 0 || error == -ESTALE || clock_monotonic_us(v->clock) >=
+           log_error_since_us(v->log) + options_unreachable_us(&v->options) ? error : 0;
+}
+
+/*
+ * Our header says who holds the volume now, and cuts what was not accepted.  Before it is
+ * durable nobody may see the content: a write of the dead that lands late would count at
+ * the next open, and not at this one.
+ */
 static int header_write(struct hlfs *v)
 {
+    bool begun = false;
+    int error = 0;
+
     monitor_enter(v);
     log_mark(v->log);
     v->pump = true;
     monitor_leave(v);
     drain(v);
-    return v->fenced ? error_set(-ESTALE, "another writer took %s over while it was "
-                                 "opened", v->store->location) : 0;
+    while (!begun && error == 0) {
+        monitor_enter(v);
+        begun = log_begun(v->log);
+        error = log_trouble(v);
+        monitor_leave(v);
+        if (!begun && error == 0) {
+            (void)volume_turn(v, 100000);
+        }
+    }
+    if (v->fenced) {
+        return error_set(-ESTALE, "another writer took %s over while it was opened",
+                         v->store->location);
+    }
+    return begun ? 0 : error_set(error, "cannot write to %s: %s", v->store->location,
+                                 error_name(error));
 }
 
 /* ---- The tail, once more --------------------------------------------------- */
@@ -665,11 +691,7 @@ static int tail_put(struct tail_copy *t, const struct record_header *h,
         assert(log_next_seq(v->log) == h->seq);
         res = log_copy(v->log, entries, h->entry_bytes, h->entry_count, t->buf,
                        h->payload_bytes, file, payload_at);
-        error = log_error(v->log);
-        if (clock_monotonic_us(v->clock) <
-            log_error_since_us(v->log) + options_unreachable_us(&v->options)) {
-            error = 0;
-        }
+        error = log_trouble(v);
         v->pump = true;
         monitor_leave(v);
         if (res != -EAGAIN || error < 0) {

@@ -320,9 +320,9 @@ uint64_t volume_segment_bytes(void *opaque);
 bool removal_work(struct hlfs *v);
 /* A durable header names CHECKPOINT: what it doomed may go. */
 void removal_allow(struct hlfs *v, const struct record_ref *checkpoint);
-/* FILE holds nothing: it goes NOW, or else with removal_of_voids(). */
-void removal_of_void(struct hlfs *v, uint64_t file, bool now);
-void removal_of_voids(struct hlfs *v);
+/* FILE holds nothing: it goes when a header of ours above it is durable. */
+void removal_note_void(struct hlfs *v, uint64_t file);
+void removal_of_voids(struct hlfs *v);      /* now */
 void removal_free(struct hlfs *v);
 void removal_prepare_tick(struct hlfs *v, uint64_t now_us); /* fill the pool when idle */
 

@@ -51,10 +51,9 @@ void removal_allow(struct hlfs *v, const struct record_ref *checkpoint)
     monitor_wake(v);
 }
 
-void removal_of_void(struct hlfs *v, uint64_t file, bool now)
+void removal_note_void(struct hlfs *v, uint64_t file)
 {
-    removal_queue(v, now ? &v->removals : &v->voids, file);
-    monitor_wake(v);
+    removal_queue(v, &v->voids, file);
 }
 
 void removal_of_voids(struct hlfs *v)

@@ -87,10 +87,35 @@ static void create_of_unknown_outcome(void **state)
     sim_free(sim);
 }
 
+/*
+ * A store that takes creates but no appends.  Open succeeded without a header, and showed
+ * a content that the next open, after a late write of the dead had landed, did not show.
+ */
+static void open_without_a_header(void **state)
+{
+    struct sim *sim = new_volume();
+    struct hlfs_options *o = hlfs_options_new();
+    struct store *s = NULL;
+    struct hlfs *v = NULL;
+
+    (void)state;
+    assert_int_equal(hlfs_options_set(o, "unreachable", "wait=10s"), 0);
+    assert_int_equal(sim_store_open(sim, 0, &s), 0);
+    sim_options(sim)->eio_one_in[SIM_APPEND] = 1;
+    assert_int_equal(volume_open(s, VOLUME_MANUAL, o, &v), -EIO);
+    sim_options(sim)->eio_one_in[SIM_APPEND] = 0;
+    hlfs_options_free(o);
+    v = open_volume(sim, "no");
+    assert_int_equal(hlfs_pwrite(v, block, sizeof(block), 0, HLFS_FUA), 0);
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_of_unknown_outcome),
+        cmocka_unit_test(open_without_a_header),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
