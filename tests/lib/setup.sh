@@ -29,6 +29,9 @@ PACKAGES_GUEST='qemu-system-x86 busybox-static e2fsprogs libnbd-bin gzip xz-util
 PACKAGES_TEST='g++ clang libclang-rt-14-dev binutils git jq fio strace python3
                python3-libnbd qemu-utils util-linux procps libc-bin'
 
+# Hadoop's daemons, which Maven fetches (tests/hdfs/cluster).
+PACKAGES_HDFS='openjdk-17-jre-headless maven'
+
 # Install those of the named packages that are missing.
 setup_packages() {
     local package missing=()

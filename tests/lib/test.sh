@@ -79,7 +79,8 @@ expect_text() {
 }
 
 # serve LOC [OPTION...] - nbdkit with the plugin on $SETUP_TMP/nbd.sock; sets SERVER_PID
-# and URI.  Returns when a client can connect.
+# and URI.  Returns when a client can connect, which has to be within SERVE_MAX_S.
+SERVE_MAX_S=10
 serve() {
     local socket=$SETUP_TMP/nbd.sock
 
@@ -88,7 +89,7 @@ serve() {
     nbdkit -f -U "$socket" "$PLUGIN" "$@" 2> "$SETUP_TMP/nbdkit.log" < /dev/null &
     SERVER_PID=$!
     setup_process "$SERVER_PID"
-    wait_until 10 test -S "$socket" || {
+    wait_until $SERVE_MAX_S test -S "$socket" || {
         cat "$SETUP_TMP/nbdkit.log"
         fail "nbdkit does not start"
     }
