@@ -25,6 +25,21 @@ static struct uuid_text uuid_format(const uint8_t uuid[16])
     return ret;
 }
 
+static struct json_object *nodes_to_json(const char *tail)
+{
+    struct json_object *array = json_object_new_array();
+    char copy[sizeof(((struct hlfs_info *)0)->tail)];
+    char *rest = copy, *node;
+
+    (void)snprintf(copy, sizeof(copy), "%s", tail);
+    while ((node = strsep(&rest, " ")) != NULL) {
+        if (node[0]) {
+            json_object_array_add(array, json_object_new_string(node));
+        }
+    }
+    return array;
+}
+
 static void info_to_json(const struct hlfs_info *i, struct json_object *o)
 {
     json_add_uint(o, "format_version", i->format_version);
@@ -42,6 +57,8 @@ static void info_to_json(const struct hlfs_info *i, struct json_object *o)
     json_add_uint(o, "synced_seq", i->synced_seq);
     json_add_string(o, "durability", i->durability);
     json_add_bool(o, "degraded", i->degraded);
+    json_add_uint(o, "replication", i->replication);
+    json_object_object_add(o, "tail_datanodes", nodes_to_json(i->tail));
     json_add_uint(o, "created_us", i->created_us);
     json_add_uint(o, "checkpoint_us", i->checkpoint_us);
     json_add_uint(o, "as_of_us", i->as_of_us);
@@ -89,6 +106,10 @@ static void info_print(const char *location, const struct hlfs_info *i)
     printf("%-14s%" PRIu32 "\n", "snapshots", i->snapshots);
     printf("%-14s%s%s\n", "durability", i->durability,
            i->degraded ? ", degraded: fewer copies than asked for" : "");
+    if (i->replication) {
+        printf("%-14s%" PRIu32 "\n", "replication", i->replication);
+        printf("%-14s%s\n", "tail", i->tail[0] ? i->tail : "unknown");
+    }
     printf("%-14s%" PRIu64 ", known to be durable up to %" PRIu64 ", epoch %" PRIu64 "\n",
            "record", i->seq, i->synced_seq, i->epoch);
     print_time("created", i->created_us);

@@ -284,6 +284,10 @@ struct hlfs_info {
     uint64_t holder_since_us;
     uint32_t degraded;              /* fewer copies than asked for */
     uint32_t snapshots;
+    uint32_t replication;           /* copies the store is asked for; 0: local */
+    uint32_t zero;
+    char tail[256];                 /* "host:port host:port": the DataNodes of the newest
+                                     * segment; empty: local */
 };
 
 /* INFO_BYTES is sizeof(*info) of the caller's header. */

@@ -253,16 +253,39 @@ look_at_volume (struct hlfs_info *info)
   return 0;
 }
 
+/* Who only looks at a volume of HDFS cannot tell a writer from what a
+ * killed one left behind; who opens it for writing asks, and takes it
+ * over if nobody answers.  Returns 1 if a writer lives, 0, or -1 after
+ * nbdkit_error.
+ */
+static int
+writer_lives (void)
+{
+  struct hlfs *volume;
+  int r;
+
+  r = hlfs_open (location, NULL, 0, options, &volume);
+  if (r == 0)
+    hlfs_close (volume);
+  else if (r != -EBUSY)
+    nbdkit_error ("%s", hlfs_error ());
+  return r == 0 ? 0 : r == -EBUSY ? 1 : -1;
+}
+
 static int
 check_volume (void)
 {
   struct hlfs_info info;
   char since[32];
+  int r;
 
   if (look_at_volume (&info) == -1)
     return -1;
   if (readonly || force || !info.holder_alive)
     return 0;
+  r = writer_lives ();
+  if (r <= 0)
+    return r;
 
   format_time (info.holder_since_us, since);
   nbdkit_error ("%s: held by process %u on host %s since %s (EBUSY); "

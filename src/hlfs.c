@@ -101,6 +101,45 @@ static int store_at(const char *text, unsigned flags, const struct hlfs_options 
 
 /* ---- Volumes -------------------------------------------------------------- */
 
+/* Remove the volume unless somebody holds it. */
+static int remove_unheld(struct store *s, bool half_made)
+{
+    struct identity identity;
+    int res = volume_identity(s, &identity);
+    bool known = res == 0;
+
+    if (known || half_made) {
+        res = volume_not_held(s, known ? &identity : NULL);
+    }
+    return res == 0 ? store_destroy(s) : res;
+}
+
+/* The directory that a failed create made goes again; where somebody else has begun to
+ * use it, it is his.  The create's sentence stays. */
+static void create_undo(const char *location, const struct hlfs_options *options, int res)
+{
+    char text[ERROR_TEXT_BYTES];
+    struct store *s;
+
+    if (res == -EBUSY || res == -EEXIST || res == -ESTALE) {
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%s", error_text());
+    if (store_at(location, 0, options, &s) == 0) {
+        (void)remove_unheld(s, true);
+        store_free(s);
+    }
+    (void)error_set(res, "%s", text);
+}
+
+/* Who may not ask the cluster for its nodes finds out when the first segment is made. */
+static int say_few_nodes(int res)
+{
+    return res != -EHOSTDOWN ? res :
+           error_prefix(res, "fewer live DataNodes than min-replicas asks for (or "
+                        "replication, if that is less)");
+}
+
 int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *options)
 {
     struct store *s;
@@ -116,7 +155,14 @@ int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *
                          "bytes", location);
     }
     res = store_at(location, LOCAL_CREATE, options, &s);
-    return res < 0 ? res : volume_create(s, size, 0, options);
+    if (res < 0) {
+        return res;
+    }
+    res = say_few_nodes(volume_create(s, size, 0, options));
+    if (res < 0) {
+        create_undo(location, options, res);
+    }
+    return res;
 }
 
 int hlfs_open(const char *location, const char *snapshot, unsigned flags,
@@ -136,7 +182,8 @@ int hlfs_open(const char *location, const char *snapshot, unsigned flags,
     if (res < 0) {
         return res;
     }
-    return volume_open(s, flags & HLFS_RDONLY ? VOLUME_RDONLY : 0, options, ret);
+    return say_few_nodes(volume_open(s, flags & HLFS_RDONLY ? VOLUME_RDONLY : 0, options,
+                                     ret));
 }
 
 int hlfs_close(struct hlfs *v)
@@ -146,9 +193,7 @@ int hlfs_close(struct hlfs *v)
 
 int hlfs_remove(const char *location, const struct hlfs_options *options)
 {
-    struct identity identity;
     struct store *s;
-    bool known;
     int res;
 
     error_clear();
@@ -156,14 +201,7 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
     if (res < 0) {
         return res;
     }
-    res = volume_identity(s, &identity);
-    known = res == 0;
-    if (known || (options && options->force)) {
-        res = volume_not_held(s, known ? &identity : NULL);
-    }
-    if (res == 0) {
-        res = store_destroy(s);
-    }
+    res = remove_unheld(s, options && options->force);
     store_free(s);
     return res;
 }

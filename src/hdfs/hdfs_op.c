@@ -10,6 +10,7 @@
 #include "hdfs/hdfs_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The first recovery usually does it; to ask again begins it anew (HBase's
@@ -122,6 +123,21 @@ static void empty_step(struct hdfs_op *op, int res)
     }
 }
 
+/* A listing that does not get ahead would be asked for without end. */
+static int list_check(struct hdfs_op *op)
+{
+    const struct hdfs_listing *l = &op->call.u.listing;
+
+    if (!hdfs_list_has_more(op) || !op->to ||
+        strcmp(l->files[l->file_count - 1].name, op->to) > 0) {
+        return 0;
+    }
+    hdfs_listing_done(&op->call.u.listing);
+    (void)snprintf(op->call.message, sizeof(op->call.message),
+                   "the listing of %.180s does not come to an end", op->path);
+    return -EBADMSG;
+}
+
 static void op_stepped(struct namenode_call *c, int res)
 {
     struct hdfs_op *op = container_of(c, struct hdfs_op, call);
@@ -132,6 +148,9 @@ static void op_stepped(struct namenode_call *c, int res)
         return;
     case HDFS_CREATE_EMPTY:
         empty_step(op, res);
+        return;
+    case HDFS_LIST:
+        op_finish(op, res < 0 ? res : list_check(op));
         return;
     case HDFS_REMOVE:
         op_finish(op, res < 0 ? res : op->call.u.yes);

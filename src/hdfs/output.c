@@ -4,7 +4,8 @@
  *
  *   NEW --> NAMING --> ADDING --> CONNECTING --> PERSISTING --> OPEN
  *             |          ^  |         |bad node       (WAITING before ADDING, while it is
- *             |          |  |         |               found out which nodes are silent)
+ *             |          |  |         |               found out which nodes are silent, or
+ *             |          |  |         |               ASKING said that there is room)
  *             v          |  v         v
  *           PROVING -----+  |     PROBING --> ABANDONING --> (ADDING again)
  *                           v
@@ -194,6 +195,9 @@ void output_call(struct output *o, enum output_state state)
     case OUTPUT_ADDING:
         output_add_block(o);
         return;
+    case OUTPUT_ASKING:
+        namenode_get_fs_stats(nn, c);
+        return;
     case OUTPUT_ABANDONING:
     case OUTPUT_EMPTYING:
         namenode_abandon_block(nn, c, o->path, o->file_id, &o->block.block);
@@ -219,6 +223,7 @@ void output_open(struct output *o, void (*done)(struct output *o, int res, void 
     o->opened = done;
     o->opaque = opaque;
     o->connects = 0;
+    o->no_place_us = 0;
     o->open_until_us = loop_now_us(o->h->loop) + o->h->params.call_us;
     if (o->made && o->writer && !o->broken) {
         output_call(o, OUTPUT_PERSISTING);
@@ -411,6 +416,9 @@ static void output_called(struct namenode_call *c, int res)
         return;
     case OUTPUT_ADDING:
         output_block_added(o, res);
+        return;
+    case OUTPUT_ASKING:
+        output_room_told(o, res);
         return;
     case OUTPUT_ABANDONING:
         output_abandoned(o);

@@ -69,8 +69,9 @@ bool output_is_leaving(const struct output *o);
 
 /*
  * Close it in the background: nothing but output_drop() may be done with it after that,
- * until CLOSED (or NULL) was called.  The file is closed then, or (RES is -errno) is not
- * ours any more, or that was given up; the output is gone.
+ * until CLOSED (or NULL) was called.  The file is closed then (RES is 1: by a recovery, so
+ * that what was not hsynced may not be on disks), or (RES is -errno) is not ours any more,
+ * or that was given up; the output is gone.
  */
 void output_close(struct output *o, void (*closed)(void *opaque, int res), void *opaque);
 

@@ -29,6 +29,7 @@ static void ended(struct writer_op *op, int res)
     if (res < 0) {
         return;             /* writer_failed() follows, and recovers */
     }
+    o->ended = true;
     o->block.block.length = writer_acked(o->writer);
     writer_free(TAKE_PTR(o->writer));
     output_complete(o);
@@ -36,6 +37,9 @@ static void ended(struct writer_op *op, int res)
 
 static void output_end(struct output *o)
 {
+    if (!list_empty(&o->held)) {
+        output_renewed(o, o->broken ? -EPIPE : 0);      /* before the end */
+    }
     if (o->broken) {
         output_recover(o);
     } else if (o->appended == 0) {
@@ -97,7 +101,7 @@ static void recovered(struct hdfs_op *op, int res)
         hdfs_file_done(&op->call.u.file);
     }
     if (res == 0 || res == -ENOENT || ++o->recovers >= RECOVER_TRIES) {
-        output_gone(o, res);
+        output_gone(o, res == 0 && !o->ended ? 1 : res);
         return;
     }
     output_say(o, LOG_WARNING, "cannot be closed yet", res, op->call.message);

@@ -6,12 +6,14 @@
 #include "hdfs/output_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "hdfs/errors.h"
 
 #define CONNECTS_MAX 6
 #define ADD_AGAIN_US 300000
+#define NO_PLACE_US 5000000     /* where there is room: more than a DataNode's heartbeat */
 
 /* ---- Where to ------------------------------------------------------------------ */
 
@@ -80,6 +82,7 @@ static void output_renew(struct output *o)
     o->renewing = true;
     o->dead = false;
     o->connects = 0;
+    o->no_place_us = 0;
     o->open_until_us = loop_now_us(o->h->loop) + o->h->params.call_us;
     writer_free(TAKE_PTR(o->writer));
     output_call(o, OUTPUT_ABANDONING);
@@ -313,33 +316,80 @@ static void output_connect(struct output *o)
  * A NameNode that has just started knows few DataNodes yet, or none, and says that there
  * is no room (BlockPlacementPolicy: "There are 0 datanode(s) running").
  */
-static bool lacks_nodes(const struct output *o, int res)
+static bool lacks_nodes(const struct output *o)
 {
     const char *there = strstr(o->call.message, "There are ");
 
-    return res == -ENOSPC && there &&
+    return there &&
            strtoul(there + strlen("There are "), NULL, 10) < o->p.min_replicas;
 }
 
-/* There are too few nodes: more may come. */
+/* What is missing may come. */
+static void output_wait(struct output *o)
+{
+    output_forget_block(o);
+    o->state = OUTPUT_WAITING;
+    loop_timer_set(o->h->loop, &o->timer, loop_now_us(o->h->loop) + ADD_AGAIN_US);
+}
+
 static void output_add_later(struct output *o)
 {
-    uint64_t now = loop_now_us(o->h->loop);
-
-    output_forget_block(o);
-    if (now >= o->open_until_us) {
+    if (loop_now_us(o->h->loop) >= o->open_until_us) {
         output_fail(o, -EHOSTDOWN, "there are fewer DataNodes than min-replicas");
-        return;
+    } else {
+        output_wait(o);
     }
-    o->state = OUTPUT_WAITING;
-    loop_timer_set(o->h->loop, &o->timer, now + ADD_AGAIN_US);
+}
+
+/* Better a node that was silent a moment ago than none.  False: none was left out. */
+static bool forgive_nodes(struct output *o)
+{
+    struct hdfs_datanode any;
+
+    if (all_excludes(o, &any, 1) == 0) {
+        return false;
+    }
+    o->exclude_count = 0;
+    nodes_forgive(&o->h->nodes);
+    return true;
+}
+
+/*
+ * No node can take the block.  That a cluster is full, and that the NameNode has just
+ * started and knows its DataNodes but not their disks yet, it says with the same words.
+ */
+static void no_place(struct output *o)
+{
+    if (lacks_nodes(o)) {
+        output_add_later(o);
+    } else if (++o->connects < CONNECTS_MAX && forgive_nodes(o)) {
+        output_add(o);
+    } else {
+        (void)snprintf(o->no_place, sizeof(o->no_place), "%s", o->call.message);
+        output_call(o, OUTPUT_ASKING);
+    }
+}
+
+void output_room_told(struct output *o, int res)
+{
+    const struct hdfs_fs_stats *s = &o->call.u.stats;
+    uint64_t now = loop_now_us(o->h->loop);
+    bool is_full = res == 0 && s->capacity > 0 &&
+                   s->remaining / o->p.replication < o->p.block_size;
+
+    o->no_place_us = o->no_place_us ? o->no_place_us : now;
+    if (is_full || now >= o->no_place_us + NO_PLACE_US) {
+        output_fail(o, -ENOSPC, o->no_place);
+    } else {
+        output_wait(o);
+    }
 }
 
 void output_block_added(struct output *o, int res)
 {
     if (res < 0) {
-        if (lacks_nodes(o, res)) {
-            output_add_later(o);
+        if (res == -ENOSPC) {
+            no_place(o);
         } else if (output_outcome_unknown(res)) {
             output_opened(o, -EIO);         /* the name is ours: open again */
         } else if (res == -HDFS_ELEASE) {
@@ -352,12 +402,10 @@ void output_block_added(struct output *o, int res)
     }
     o->block = o->call.u.block;
     o->has_block = true;
+    o->no_place_us = 0;
     if (o->block.node_count >= o->p.min_replicas) {
         output_connect(o);
-    } else if (++o->connects < CONNECTS_MAX && o->exclude_count > 0) {
-        /* Better one that was silent a moment ago than none. */
-        o->exclude_count = 0;
-        nodes_forgive(&o->h->nodes);
+    } else if (++o->connects < CONNECTS_MAX && forgive_nodes(o)) {
         output_call(o, OUTPUT_ABANDONING);
     } else {
         o->add_later = true;

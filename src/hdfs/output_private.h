@@ -13,7 +13,7 @@
 
 enum output_state {
     OUTPUT_NEW, OUTPUT_NAMING, OUTPUT_PROVING, OUTPUT_WAITING, OUTPUT_ADDING,
-    OUTPUT_CONNECTING,
+    OUTPUT_ASKING, OUTPUT_CONNECTING,
     OUTPUT_PROBING, OUTPUT_ABANDONING, OUTPUT_PERSISTING, OUTPUT_REMOVING, OUTPUT_OPEN,
     OUTPUT_ENDING, OUTPUT_EMPTYING, OUTPUT_COMPLETING, OUTPUT_RECOVERING,
 };
@@ -31,6 +31,7 @@ struct output {
     bool dead;                      /* it failed, but there may be another */
     bool given;                     /* the writer has got bytes */
     bool closing;
+    bool ended;                     /* all nodes have the whole block, as was asked */
     bool renewing;                  /* a new pipeline is set up for an open file */
     struct list held;               /* writer_ops that wait for a pipeline, or a probe */
     int error;                      /* why it is being removed */
@@ -51,6 +52,8 @@ struct output {
     unsigned connects, recovers;
     uint64_t wait_us, give_up_us;
     uint64_t open_until_us;             /* so long DataNodes are waited for */
+    uint64_t no_place_us;               /* since when there is no place; 0: there was */
+    char no_place[256];                 /* as the NameNode said */
     bool add_later;                     /* after ABANDONING, with a pause */
 
     struct hdfs_datanode excludes[OUTPUT_EXCLUDES_MAX];    /* for this file only */
@@ -88,6 +91,8 @@ int output_give(struct output *o, struct writer_op *op);
 void output_add(struct output *o);
 void output_add_block(struct output *o);
 void output_block_added(struct output *o, int res);
+/* It is known how much room the cluster has, or (RES < 0) it isn't. */
+void output_room_told(struct output *o, int res);
 void output_abandoned(struct output *o);
 /* The new pipeline of an open file stands, or cannot be had. */
 void output_renewed(struct output *o, int res);

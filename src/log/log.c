@@ -527,7 +527,9 @@ int log_copy(struct log *l, const void *entries, uint32_t entry_bytes,
     }
     r = record_open(l, payload_bytes);
     memcpy(r->buf + RECORD_HEADER_BYTES, entries, entry_bytes);
-    memcpy(r->buf + RECORD_HEAD_BYTES, payload, payload_bytes);
+    if (payload_bytes > 0) {
+        memcpy(r->buf + RECORD_HEAD_BYTES, payload, payload_bytes);
+    }
     r->entry_used = entry_bytes;
     r->entry_count = entry_count;
     r->payload_used = payload_bytes;

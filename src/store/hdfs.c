@@ -4,14 +4,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 
 #define STAT_EVERY_US 5000000
 #define IDLE_CLOSE_US 600000000     /* DESIGN 9 */
 #define DRAIN_US 10000000           /* at the end: for files to be closed */
-#define CLOSE_WAIT_US 60000000      /* for one that we are closing to be closed */
 
 /* ---- Room and copies ----------------------------------------------------------- */
 
@@ -50,84 +48,9 @@ static int hdfs_stat(struct store *base, struct store_stat *ret)
     *ret = (struct store_stat){
         .free_bytes = atomic_load(&s->free_bytes),
         .degraded = atomic_load(&s->degraded),
+        .replication = s->replication,
     };
-    return 0;
-}
-
-/* For who only reads: has the newest segment as many replicas as it should? */
-static int look_degraded(struct hdfs_store *s)
-{
-    char path[HDFS_PATH_BYTES];
-    struct hdfs_op op = { .what = HDFS_LOCATE, .path = path, .length = INT64_MAX };
-    const struct hdfs_located_blocks *b = &op.call.u.blocks;
-    struct hdfs_file file;
-    uint64_t highest;
-    unsigned nodes = 0;
-    int res = hdfs_highest(&s->store, 0, &highest);
-
-    if (res == 0) {
-        hdfs_file_path(s, highest, path);
-        res = hdfs_stat_path(s, path, &file);
-    }
-    if (res == 0) {
-        res = hdfs_do(s->client, &op);
-    }
-    if (res < 0) {
-        return res == -ENOENT ? 0 : res;
-    }
-    nodes = b->has_last ? b->last.node_count : file.replication;
-    atomic_store(&s->degraded, nodes < file.replication);
-    hdfs_located_blocks_done(&op.call.u.blocks);
-    hdfs_file_done(&file);
-    return 0;
-}
-
-/* ---- Plain calls --------------------------------------------------------------- */
-
-struct close_one {
-    struct hdfs_store *s;
-    uint64_t file;
-};
-
-static int close_inside(void *opaque)
-{
-    struct close_one *c = opaque;
-
-    return hdfs_file_close(c->s, c->file);
-}
-
-/* A file of ours that is being closed need not be recovered. */
-static void await_closed(struct hdfs_store *s, uint64_t file)
-{
-    struct close_one c = { s, file };
-    uint64_t end_us = clock_monotonic_us(&clock_system) + CLOSE_WAIT_US;
-
-    while (loop_run(hdfs_loop(s->client), close_inside, &c) > 0 &&
-           clock_monotonic_us(&clock_system) < end_us) {
-        (void)nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-    }
-}
-
-static int hdfs_recover(struct store *base, uint64_t file, uint64_t *ret_len)
-{
-    struct hdfs_store *s = hdfs_of(base);
-    char path[HDFS_PATH_BYTES];
-    struct hdfs_op op = { .what = HDFS_RECOVER, .path = path };
-    int res;
-
-    if (s->read_only) {
-        return error_set(-EROFS, "%s is open for reading only", base->location);
-    }
-    await_closed(s, file);
-    hdfs_file_path(s, file, path);
-    res = hdfs_do(s->client, &op);
-    if (res < 0) {
-        return res == -ENOENT ? res : error_set(
-            res, "cannot take %s from its writer: %s", path,
-            op.call.message[0] ? op.call.message : error_name(res));
-    }
-    *ret_len = op.call.u.file.length;
-    hdfs_file_done(&op.call.u.file);
+    hdfs_tail_get(s, ret->tail);
     return 0;
 }
 
@@ -180,6 +103,8 @@ static void hdfs_store_free(struct store *base)
         (void)loop_run(hdfs_loop(s->client), stop_inside, s);
         hdfs_free(s->client);
     }
+    hdfs_recovery_free(s->recovery);
+    (void)pthread_mutex_destroy(&s->tail_lock);
     free(s);
 }
 
@@ -227,36 +152,63 @@ static int find_volume_dir(struct hdfs_store *s)
 {
     struct hdfs_file file;
     int res = hdfs_stat_path(s, s->path, &file);
+    bool is_dir;
 
-    if (res == -ENOENT) {
-        return error_set(res, "cannot open %s: there is no such directory",
-                         s->store.location);
+    if (res < 0) {
+        return res != -ENOENT ? res : error_set(
+            res, "cannot open %s: there is no such directory", s->store.location);
     }
-    if (res == 0 && file.kind != HDFS_DIRECTORY) {
-        res = error_set(-ENOTDIR, "cannot open %s: it is not a directory",
-                        s->store.location);
-    }
-    if (res <= 0 && res != -ENOTDIR) {
+    is_dir = file.kind == HDFS_DIRECTORY;
+    hdfs_file_done(&file);
+    return is_dir ? 0 : error_set(-ENOTDIR, "cannot open %s: it is not a directory",
+                                  s->store.location);
+}
+
+static void set_replication(struct hdfs_store *s, const struct hdfs_store_params *p,
+                            uint32_t replication)
+{
+    s->replication = replication;
+    s->min_replicas = p->min_replicas ? p->min_replicas : MIN(replication, 2u);
+    s->min_replicas = MIN(s->min_replicas, replication);
+}
+
+/* A volume keeps what it was created with: its identity has as many copies. */
+static int take_replication(struct hdfs_store *s, const struct hdfs_store_params *p)
+{
+    char path[HDFS_PATH_BYTES];
+    struct hdfs_file file;
+    int res;
+
+    hdfs_path(s, "volume", path);
+    res = hdfs_stat_path(s, path, &file);
+    if (res == 0) {
+        if (file.replication > 0) {
+            set_replication(s, p, file.replication);
+        }
         hdfs_file_done(&file);
     }
-    return res;
+    return res == -ENOENT ? 0 : res;
 }
 
 static int open_inside(struct hdfs_store *s, const struct hdfs_store_params *p)
 {
-    int res = 0;
+    bool create = (p->flags & HDFS_STORE_CREATE) != 0;
+    int res = create ? 0 : find_volume_dir(s);
 
-    if (!s->read_only) {
+    if (res == 0 && !create && !p->replication) {
+        res = take_replication(s, p);
+    }
+    if (res == 0 && !s->read_only) {
         res = check_nodes(s);
     }
-    if (res == 0) {
-        res = p->flags & HDFS_STORE_CREATE ? make_volume_dir(s) : find_volume_dir(s);
-    }
-    if (res == 0 && s->read_only) {
-        res = look_degraded(s);
+    if (res == 0 && create) {
+        res = make_volume_dir(s);
     }
     if (res == 0) {
         res = loop_run(hdfs_loop(s->client), start_inside, s);
+    }
+    if (res == 0 && s->read_only) {
+        res = hdfs_tail_look(s);
     }
     return res;
 }
@@ -303,9 +255,7 @@ static void take_params(struct hdfs_store *s, const struct hdfs_store_params *p)
                    hdfs_name(s->client), p->path);
     s->file_mode = (uint16_t)mode;
     s->dir_mode = (uint16_t)(mode | (mode & 0444) >> 2);
-    s->replication = p->replication ? p->replication : hdfs_replication(s->client);
-    s->min_replicas = p->min_replicas ? p->min_replicas : MIN(s->replication, 2u);
-    s->min_replicas = MIN(s->min_replicas, s->replication);
+    set_replication(s, p, p->replication ? p->replication : hdfs_replication(s->client));
     s->read_only = (p->flags & HDFS_STORE_READ_ONLY) != 0;
     s->hsync = !p->hflush;
     s->log = p->log;
@@ -335,6 +285,7 @@ int hdfs_store_open(const struct hdfs_store_params *p, struct store **ret)
     s->store.segment_min = MIB(64);
     s->store.segment_max = GIB(1);
     s->store.idle_close_us = IDLE_CLOSE_US;
+    (void)pthread_mutex_init(&s->tail_lock, NULL);
     s->store.tail_again = !p->hflush;   /* no closed file can be put on disks any more */
     atomic_init(&s->free_bytes, UINT64_MAX);
     res = hdfs_new(&params, &s->client);

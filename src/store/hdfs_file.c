@@ -13,10 +13,11 @@
  * thread's.
  *
  * Fencing.  STORE_FENCE looks at the same time as it syncs, not after it.  A taker makes
- * its file first, then has every lower file recovered, then reads.  What all nodes
- * acknowledged before the recovery is in what the taker reads, and after it there are no
- * acks: the nodes have left the pipeline.  So what was acknowledged stands, whenever the
- * other took over; and who submits after the take-over looks after it.
+ * its file first, then has every lower file recovered, and only then reads.  An ack is one
+ * of all nodes of the pipeline; a node that takes part in a recovery has ended its writer
+ * before it tells its length.  So what is acknowledged is within the length that each of
+ * them tells: the taker reads it, however early our look was answered.  And a sync that is
+ * submitted after the vote looks after it.
  */
 #include "store/hdfs_private.h"
 
@@ -40,10 +41,10 @@ struct hdfs_entry {
     struct output *output;      /* owned; NULL: only read */
     unsigned ops;               /* under way */
     bool opening, open, closing;
-    bool dirty;                 /* appended to since the last hsync */
+    uint64_t appends, synced;   /* not durable by themselves; of these, hsynced */
     bool removed;               /* goes when its last op ends */
     bool dirs_made;
-    int closed;                 /* how closing it ended */
+    int closed;                 /* -EIO: not all may be durable */
     struct list syncers;        /* hdfs_ios that wait until it is closed */
 };
 
@@ -66,6 +67,7 @@ struct hdfs_io {
     unsigned pending;           /* parts that have not ended */
     int res;
     uint64_t append_end;
+    uint64_t sync_to;           /* as the entry's `appends` */
     union {
         struct writer_op write;
         struct input_op read;
@@ -263,6 +265,9 @@ static void io_end(struct hdfs_io *io, int res)
 {
     struct hdfs_store *s = io->s;
 
+    if (res == -EDQUOT) {
+        res = -ENOSPC;      /* a quota is room, too: the option full, not unreachable */
+    }
     if (io->res == 0 || res == -ESTALE) {
         io->res = res;
     }
@@ -318,13 +323,38 @@ static void start_look(struct hdfs_io *io)
 
 static void opened(struct output *o, int res, void *opaque);
 
+/* For info: the newest segment that has bytes is the tail, not one made ahead. */
+static void note_tail(struct hdfs_store *s)
+{
+    struct hdfs_entry *e, *tail = NULL;
+    bool has_bytes = false;
+
+    list_for_each(e, &s->files->used, use) {
+        bool bytes = e->output && output_acked(e->output) > 0;
+
+        if (e->output && e->open && !e->closing && !(e->file & STORE_MOVED) &&
+            output_block(e->output) && bytes >= has_bytes &&
+            (!tail || bytes > has_bytes || e->file > tail->file)) {
+            tail = e;
+            has_bytes = bytes;
+        }
+    }
+    if (tail) {
+        hdfs_tail_set(s, output_block(tail->output));
+    }
+}
+
 static void create_end(struct hdfs_io *io, int res)
 {
     struct hdfs_entry *e = io->entry;
     struct hdfs_store *s = io->s;
 
+    /* That somebody has taken over is for a look to say, not for a lease. */
+    res = res == -ESTALE ? -EIO : res;
     e->opening = false;
-    if (s->creating == e->file) {
+    /* In doubt it stays the one being created: who listens for knocks must not take our
+     * own file for another writer's. */
+    if (s->creating == e->file && res != -EIO) {
         s->creating = 0;
     }
     if (res == 0) {
@@ -334,6 +364,7 @@ static void create_end(struct hdfs_io *io, int res)
             s->created = MAX(s->created, e->file);
             atomic_store(&s->degraded,
                          atomic_load(&s->degraded) || output_is_short(e->output));
+            note_tail(s);
         }
     } else if (res != -EIO) {
         output_drop(TAKE_PTR(e->output));
@@ -498,21 +529,25 @@ static void start_append(struct hdfs_io *io)
         .done = appended, .buf = op->buf, .len = op->len,
         .hsync = durable && io->s->hsync,
     };
-    e->dirty |= !durable;
+    e->appends += !durable;
     io->pending++;
-    if (asks_for_fence(op)) {
-        io_look(io);
-    }
     res = output_append(e->output, &io->u.write);
     if (res < 0) {
         io_end(io, write_error(res));
+    } else if (asks_for_fence(op)) {
+        io_look(io);    /* after the bytes are on their way, which takes longer */
     }
     io_end(io, 0);
 }
 
 static void synced(struct writer_op *w, int res)
 {
-    io_end(container_of(w, struct hdfs_io, u.write), write_error(res));
+    struct hdfs_io *io = container_of(w, struct hdfs_io, u.write);
+
+    if (res == 0) {
+        io->entry->synced = MAX(io->entry->synced, io->sync_to);
+    }
+    io_end(io, write_error(res));
 }
 
 /* What was acknowledged is in the memory of all nodes; hsync asks for more. */
@@ -523,11 +558,11 @@ static int sync_open(struct hdfs_io *io, struct hdfs_entry *e)
     if (output_is_broken(e->output)) {
         return -EIO;
     }
-    if (!io->s->hsync || !e->dirty) {
+    if (!io->s->hsync || e->synced == e->appends) {
         return 0;
     }
     io->u.write = (struct writer_op){ .done = synced, .hsync = true };
-    e->dirty = false;
+    io->sync_to = e->appends;
     io->pending++;
     res = output_sync(e->output, &io->u.write);
     if (res < 0) {
@@ -572,11 +607,12 @@ static void start_sync(struct hdfs_io *io)
 static void closed(void *opaque, int res)
 {
     struct hdfs_entry *e = opaque;
+    bool is_synced = !e->s->hsync || e->synced == e->appends;
     struct list *node;
 
     e->output = NULL;
     e->closing = false;
-    e->closed = res;
+    e->closed = res == 0 || (res > 0 && is_synced) ? 0 : -EIO;
     if (res < 0 && res != -ENOENT && !e->removed) {
         log_say(&e->s->log, LOG_WARNING, "%s: segment %llu could not be closed: %s",
                 e->s->store.location, (unsigned long long)store_segno(e->file),
@@ -584,7 +620,7 @@ static void closed(void *opaque, int res)
     }
     entry_bury_if_free(e);
     while ((node = list_pop(&e->syncers)) != NULL) {
-        io_end(list_entry(node, struct hdfs_io, node), res < 0 ? -EIO : 0);
+        io_end(list_entry(node, struct hdfs_io, node), e->closed);
     }
 }
 
@@ -753,6 +789,7 @@ void hdfs_files_look(struct hdfs_store *s)
             output_refresh(e->output);
         }
     }
+    note_tail(s);
     atomic_store(&s->degraded, is_short);
     if (leaving || (is_short && now >= s->rolled_us + ROLL_AGAIN_US)) {
         s->rolled_us = now;

@@ -296,6 +296,7 @@ static void knocks_listed(struct hdfs_op *op, int res)
     }
     k->looking = true;
     k->look.done = fence_looked;
+    k->look.timeout_us = LISTEN_TIMEOUT_US;
     hdfs_look_start(k->s, &k->look, next_number(k->s));
 }
 

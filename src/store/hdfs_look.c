@@ -69,7 +69,8 @@ static void dirs_listed(struct hdfs_op *op, int res)
 
 void hdfs_look_start(struct hdfs_store *s, struct hdfs_look *look, uint64_t fence)
 {
-    uint64_t now = loop_now_us(hdfs_loop(s->client));
+    /* Not the loop's time: that may be from before the process was stopped. */
+    uint64_t now = clock_monotonic_us(&clock_system);
 
     look->s = s;
     look->fence = fence;
@@ -85,7 +86,7 @@ void hdfs_look_start(struct hdfs_store *s, struct hdfs_look *look, uint64_t fenc
     }
     look->shard = (struct hdfs_op){
         .what = HDFS_LIST, .path = look->shard_path, .to = look->shard_after,
-        .done = shard_listed,
+        .timeout_us = look->timeout_us, .done = shard_listed,
     };
     look->shard_asked = true;
     look->dirs_asked = look->all;
@@ -98,7 +99,7 @@ void hdfs_look_start(struct hdfs_store *s, struct hdfs_look *look, uint64_t fenc
                    (fence & STORE_SEGNO_MAX) / STORE_SHARD_FILES);
     look->dirs = (struct hdfs_op){
         .what = HDFS_LIST, .path = look->dirs_path, .to = look->dirs_after,
-        .done = dirs_listed,
+        .timeout_us = look->timeout_us, .done = dirs_listed,
     };
     hdfs_start(s->client, &look->dirs);
 }

@@ -96,7 +96,7 @@ static void put_closed(void *opaque, int res)
 {
     struct put *p = opaque;
 
-    hdfs_wait_end(&p->wait, p->res < 0 ? p->res : res);
+    hdfs_wait_end(&p->wait, p->res < 0 ? p->res : res > 0 ? -EIO : res);
 }
 
 static void put_close(struct put *p, int res)

@@ -4,6 +4,7 @@
  *
  * hdfs.c is the store, hdfs_lane.c its lanes, hdfs_file.c the files that are written and
  * read, hdfs_look.c the look for another writer, hdfs_knock.c the signs of life,
+ * hdfs_recover.c the taking of files, hdfs_tail.c where the newest segment is,
  * hdfs_names.c names and listings, hdfs_named.c the small named files.
  *
  * Two worlds: the plain calls and the lanes' upper half run in the callers' threads; all
@@ -24,6 +25,7 @@
 
 struct hdfs_files;
 struct hdfs_knocker;
+struct hdfs_recovery;
 
 struct hdfs_store {
     struct store store;
@@ -34,6 +36,7 @@ struct hdfs_store {
     bool read_only;
     bool hsync;                     /* durable: on disk */
     struct log_hook log;
+    struct hdfs_recovery *recovery; /* owned; the last one's results.  Plain calls' */
 
     /* the loop's */
     struct hdfs_files *files;       /* owned */
@@ -49,6 +52,8 @@ struct hdfs_store {
     bool stat_asking;
 
     /* for any thread */
+    pthread_mutex_t tail_lock;
+    char tail[STORE_TAIL_BYTES];    /* under it; see struct store_stat */
     _Atomic uint64_t free_bytes;
     atomic_bool degraded;
 };
@@ -135,6 +140,7 @@ void hdfs_files_look(struct hdfs_store *s);
 struct hdfs_look {
     struct hdfs_store *s;
     void (*done)(struct hdfs_look *look, int res);
+    uint64_t timeout_us;    /* 0: the client's */
     uint64_t fence;
     struct hdfs_op shard, dirs;
     char shard_path[HDFS_PATH_BYTES], dirs_path[HDFS_PATH_BYTES];
@@ -148,6 +154,20 @@ struct hdfs_look {
 
 void hdfs_look_start(struct hdfs_store *s, struct hdfs_look *look, uint64_t fence);
 void hdfs_look_cancel(struct hdfs_look *look);      /* which is under way */
+
+/* ---- hdfs_tail.c --------------------------------------------------------------- */
+
+/* The newest segment is at the nodes of B; any thread. */
+void hdfs_tail_set(struct hdfs_store *s, const struct hdfs_located_block *b);
+void hdfs_tail_get(struct hdfs_store *s, char text[STORE_TAIL_BYTES]);
+
+/* For who only reads: find out.  Sets degraded, too. */
+int hdfs_tail_look(struct hdfs_store *s);
+
+/* ---- hdfs_recover.c ------------------------------------------------------------ */
+
+int hdfs_recover(struct store *base, uint64_t file, uint64_t *ret_len);
+void hdfs_recovery_free(struct hdfs_recovery *r);       /* NULL is fine */
 
 /* ---- hdfs_knock.c -------------------------------------------------------------- */
 

@@ -149,11 +149,17 @@ struct store_holder {       /* who holds the volume, as its segment header says 
     uint64_t since_us;      /* wall time */
 };
 
+#define STORE_TAIL_BYTES 256    /* more nodes than fit are left out, "..." stands last */
+
 struct store_stat {
     uint64_t free_bytes;        /* room left for new files; UINT64_MAX: unknown */
     uint64_t pool_files;        /* spare files kept for reuse */
     uint64_t pool_bytes;
     bool degraded;              /* fewer copies than asked for */
+    /* Where a store keeps several copies; else 0 and "". */
+    uint32_t replication;       /* copies of each file that are asked for */
+    char tail[STORE_TAIL_BYTES];    /* "host:port host:port": the nodes of the newest
+                                     * segment that has bytes */
 };
 
 /* Called for each file id, ascending.  A negative return value stops the listing

@@ -76,6 +76,8 @@ int volume_info(struct hlfs *v, struct hlfs_info *i)
     i->created_us = v->identity.created_us;
     i->checkpoint_us = v->checkpoint_us;
     i->degraded = st.degraded;
+    i->replication = st.replication;
+    (void)snprintf(i->tail, sizeof(i->tail), "%s", st.tail);
     memcpy(i->uuid, v->identity.uuid, sizeof(i->uuid));
     (void)snprintf(i->durability, sizeof(i->durability), "%s",
                    v->log || !v->facts.has_newest ? v->store->durability :
