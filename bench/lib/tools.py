@@ -85,11 +85,14 @@ class Server:
 
 
 class Tools:
+    PROGRAMS = ("fio", "qemu-img", "qemu-nbd", "nbdkit")
+    MISSING = "fio qemu-utils nbdkit"
+
     def __init__(self, build, directory, quick):
-        for program in ("fio", "qemu-img", "qemu-nbd", "nbdkit"):
+        for program in self.PROGRAMS:
             if not shutil.which(program):
-                raise SystemExit("bench/run: %s is missing: apt-get install fio qemu-utils "
-                                 "nbdkit" % program)
+                raise SystemExit("bench/run: %s is missing: apt-get install %s" %
+                                 (program, self.MISSING))
         self.hlfs_path = os.path.join(os.path.abspath(build), "cli", "hlfs")
         self.plugin_path = os.path.join(os.path.abspath(build), "nbdkit",
                                         "nbdkit-hlfs-plugin.so")
@@ -123,8 +126,8 @@ class Tools:
 
     # ---- Processes -------------------------------------------------------------
 
-    def start(self, argv, stdout=None):
-        process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL,
+    def start(self, argv, stdout=None, stdin=subprocess.DEVNULL):
+        process = subprocess.Popen([str(a) for a in argv], stdin=stdin,
                                    stdout=stdout or self.log, stderr=self.log)
         self.children.append(process)
         return process
@@ -158,12 +161,18 @@ class Tools:
             return " ".join(f.read().split("\n")[-4:]).strip()
 
     def machine(self):
-        with open("/proc/cpuinfo") as f:
-            models = re.findall(r"model name\s*: (.*)", f.read())
-        fs, _ = self.run("stat", "-f", "-c", "%T", self.dir)
         fio, _ = self.run("fio", "--version")
         qemu, _ = self.run("qemu-img", "--version")
         nbdkit, _ = self.run("nbdkit", "--version")
+        facts = self.machine_facts()
+        facts["programs"] = "%s, qemu %s, %s" % (fio.strip(), qemu.split()[2],
+                                                 nbdkit.strip())
+        return facts
+
+    def machine_facts(self):
+        with open("/proc/cpuinfo") as f:
+            models = re.findall(r"model name\s*: (.*)", f.read())
+        fs, _ = self.run("stat", "-f", "-c", "%T", self.dir)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return {
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -171,7 +180,6 @@ class Tools:
             "memory": "%.0f GiB" % (memory / GIB),
             "kernel": platform.release(),
             "files": "%s in %s" % (fs.strip(), self.parent),
-            "programs": "%s, qemu %s, %s" % (fio.strip(), qemu.split()[2], nbdkit.strip()),
             "load": "%.2f before the first row" % os.getloadavg()[0],
         }
 
@@ -187,13 +195,16 @@ class Tools:
         if os.path.exists(path):
             shutil.rmtree(path)
         self.hlfs("create", path, size)
+        self.fill(path, fill)
+        return path
+
+    def fill(self, path, fill):
         if fill == "seq":
             self.hlfs("bench", path, "--io", "write", "--pattern", "seq", "--size", "1M",
                       "--depth", 4, "--count", self.span // MIB)
         elif fill == "rand":
             self.hlfs("bench", path, "--io", "write", "--depth", 32, "--seed", 1,
                       "--range", self.span, "--count", self.span // 4096)
-        return path
 
     def bench_span(self, volume, *argv):
         return self.bench(volume, "--range", self.span, *argv)

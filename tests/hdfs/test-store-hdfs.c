@@ -167,6 +167,48 @@ static void a_recovery_ends_the_writer(void **state)
     free(got);
 }
 
+/*
+ * A taker takes all files below its vote at once, as each takes some heartbeats; and who
+ * has not enlisted none but the one it names.
+ */
+static void a_taker_recovers_all_at_once(void **state)
+{
+    struct store *a = fresh(NULL), *b = open_volume(0);
+    struct store_lane *lane = open_lane(a), *other = open_lane(b);
+    uint8_t *buf = buf_new(65536, 7);
+    uint64_t len = 0, start_us, first_us;
+
+    (void)state;
+    for (uint64_t file = 1; file <= 6; file++) {
+        assert_int_equal(store_create_now(lane, file, SIZE), 0);
+        assert_int_equal(store_append_now(lane, file, 0, buf, file * 4096, 0), 0);
+    }
+    assert_int_equal(store_recover(b, 1, &len), 0);
+    assert_int_equal(len, 4096);
+    assert_int_equal(store_append_now(lane, 2, 8192, buf, 4096, 0), 0);
+
+    assert_int_equal(store_enlist(b, 7), 0);
+    assert_int_equal(store_create_now(other, 7, SIZE), 0);
+    start_us = clock_monotonic_us(&clock_system);
+    assert_int_equal(store_recover(b, 2, &len), 0);
+    assert_int_equal(len, 3 * 4096);
+    first_us = clock_monotonic_us(&clock_system) - start_us;
+    for (uint64_t file = 3; file <= 6; file++) {
+        assert_int_equal(store_append_now(lane, file, file * 4096, buf, 4096, 0), -EIO);
+        assert_int_equal(store_recover(b, file, &len), 0);
+        assert_int_equal(len, file * 4096);
+    }
+    assert_true(clock_monotonic_us(&clock_system) - start_us < first_us + 1000000);
+    assert_int_equal(store_append_now(other, 7, 0, buf, 4096, STORE_DURABLE), 0);
+    assert_int_equal(store_recover(b, 6, &len), 0);     /* may be asked again */
+    assert_int_equal(len, 6 * 4096);
+    store_lane_free(lane);
+    store_lane_free(other);
+    store_free(b);
+    finish(NULL, a);
+    free(buf);
+}
+
 /* An open file is read beside its writer, as far as it was acknowledged. */
 static void an_open_file_is_read_by_others(void **state)
 {
@@ -302,14 +344,18 @@ static void a_create_that_was_not_answered_is_found_to_be_ours(void **state)
     b = open_volume(0);
     lane = open_lane(a);
     other = open_lane(b);
+    assert_int_equal(store_enlist(a, 1), 0);
     assert_int_equal(store_create_now(lane, 1, SIZE), 0);
     cluster_do("pause-namenode");
     assert_int_equal(store_create_now(lane, 2, SIZE), -EIO);
     cluster_do("resume-namenode");
+    /* The holder once took the file for another's, and answered no knock any more. */
+    assert_int_equal(store_holder_alive(b), 1);
     while (store_create_now(lane, 2, SIZE) == -EIO) {
         usleep(100000);
     }
     assert_int_equal(store_append_now(lane, 2, 0, buf, 4096, STORE_DURABLE), 0);
+    assert_int_equal(store_holder_alive(b), 1);
     assert_int_equal(store_create_now(lane, 2, SIZE), -EEXIST);
     assert_int_equal(store_create_now(other, 2, SIZE), -EEXIST);
     store_lane_free(lane);
@@ -490,10 +536,22 @@ static void opening_says_what_is_wrong(void **state)
         .authority = authority, .path = "/no/such/volume", .mode = 0600,
     };
     struct store *s = NULL, *a = fresh(NULL);
+    struct store_lane *lane = open_lane(a);
+    char below[160];
 
     (void)state;
     assert_int_equal(hdfs_store_open(&p, &s), -ENOENT);
     assert_non_null(strstr(error_text(), "/no/such/volume"));
+    assert_int_equal(store_create_now(lane, 1, SIZE), 0);
+    store_lane_free(lane);
+    (void)snprintf(below, sizeof(below), "%s/log/000000/000000001", volume);
+    p.path = below;
+    assert_int_equal(hdfs_store_open(&p, &s), -ENOTDIR);
+    p.user = "somebody";
+    assert_int_equal(hdfs_store_open(&p, &s), -EACCES);
+    assert_non_null(strstr(error_text(), "Permission denied"));
+    p.user = NULL;
+    p.path = "/no/such/volume";
     p.flags = HDFS_STORE_CREATE;
     assert_int_equal(hdfs_store_open(&p, &s), -ENOENT);
     p.path = volume;
@@ -517,6 +575,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recovery_ends_the_writer),
+        cmocka_unit_test(a_taker_recovers_all_at_once),
         cmocka_unit_test(an_open_file_is_read_by_others),
         cmocka_unit_test(a_living_holder_answers),
         cmocka_unit_test(who_was_taken_over_from_does_not_answer),

@@ -406,6 +406,11 @@ static void connection_lost_blames_the_first(void **state)
     assert_int_equal(writer_acked(t->writer), 8192);
 }
 
+static int failed_call(void *opaque)
+{
+    return ((struct test *)opaque)->failed;
+}
+
 /* The ack of a packet that isn't there must not end one that is still to be sent. */
 static void ack_without_packet_is_an_error(void **state)
 {
@@ -414,7 +419,7 @@ static void ack_without_packet_is_an_error(void **state)
     t->nodes[0]->write = WRITE_ACK_EARLY;
     start(t);
     wait_for(t, 1);
-    if (t->failed == 0) {
+    if (loop_run(t->loop, failed_call, t) == 0) {
         wait_for(t, 1);     /* it came after the answer, not with it */
     }
     assert_int_equal(t->failed, -EPROTO);

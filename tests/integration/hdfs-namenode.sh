@@ -6,20 +6,10 @@
 # or is in safe mode.
 
 . "$(dirname "$0")/../lib/test.sh"
+. "$ROOT/tests/lib/hdfs.sh"
 requires java mvn "$PYTHON"
 SHELL_PROGRAM=$BUILD/tests/hdfs/namenode-shell
 requires_build "$SHELL_PROGRAM"
-
-cluster() {
-    "$ROOT/tests/hdfs/cluster" "$SETUP_TMP/hdfs" "$@"
-}
-stop_cluster() {
-    local status=$?
-
-    cluster stop > /dev/null 2>&1
-    (exit $status)
-}
-trap 'stop_cluster; setup_cleanup' EXIT
 
 # calls NODES - run the lines of stdin; what came goes to $SETUP_TMP/calls.
 calls() {
@@ -61,12 +51,9 @@ expect_work() {
 }
 
 step "two NameNodes, three DataNodes"
-cluster start --namenodes 2 --datanodes 3 > "$SETUP_TMP/start.log" 2>&1 || {
-    tail -n 20 "$SETUP_TMP/start.log"
-    fail "the cluster does not start"
-}
-ONE=127.0.0.1:$(cluster namenode-port 1)
-TWO=127.0.0.1:$(cluster namenode-port 2)
+hdfs_start --namenodes 2 --datanodes 3 || fail "no HDFS"
+ONE=127.0.0.1:$(hdfs_cluster namenode-port 1)
+TWO=127.0.0.1:$(hdfs_cluster namenode-port 2)
 
 step "each call, and each refusal"
 calls "$TWO,$ONE" root one << 'END'
@@ -183,10 +170,10 @@ expect_work 40
 [ "$(grep -c lost "$SETUP_TMP/proxy")" -gt 20 ] || fail "hardly an answer was lost"
 
 step "safe mode is waited for"
-cluster hdfs dfsadmin -safemode enter > "$SETUP_TMP/out" 2>&1
+hdfs_cluster hdfs dfsadmin -safemode enter > "$SETUP_TMP/out" 2>&1
 {
     sleep 5
-    cluster hdfs dfsadmin -safemode leave
+    hdfs_cluster hdfs dfsadmin -safemode leave
 } > "$SETUP_TMP/out" 2>&1 &
 calls "$ONE,$TWO" << 'END'
 deadline 500
@@ -207,21 +194,21 @@ work killed 800 > "$SETUP_TMP/work"
 calls "$ONE,$TWO" < "$SETUP_TMP/work" &
 worker=$!
 sleep 1
-cluster kill-namenode 1
-cluster failover 2 > "$SETUP_TMP/out" 2>&1 || fail "no failover"
+hdfs_cluster kill-namenode 1
+hdfs_cluster failover 2 > "$SETUP_TMP/out" 2>&1 || fail "no failover"
 wait $worker || fail "the calls did not come to an end"
 expect_work 800
 expect_text "$SETUP_TMP/calls.log" "$TWO serves"
 
 step "the active NameNode hangs, the other takes over"
-cluster start-namenode 1 > "$SETUP_TMP/out" 2>&1
+hdfs_cluster start-namenode 1 > "$SETUP_TMP/out" 2>&1
 work hung 800 > "$SETUP_TMP/work"
 calls "$ONE,$TWO" < "$SETUP_TMP/work" &
 worker=$!
 sleep 1
-cluster pause-namenode 2
-cluster failover 1 > "$SETUP_TMP/out" 2>&1 || fail "no failover"
+hdfs_cluster pause-namenode 2
+hdfs_cluster failover 1 > "$SETUP_TMP/out" 2>&1 || fail "no failover"
 wait $worker || fail "the calls did not come to an end"
-cluster resume-namenode 2
+hdfs_cluster resume-namenode 2
 expect_work 800
 expect_text "$SETUP_TMP/calls.log" "$TWO keeps silent"

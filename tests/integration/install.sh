@@ -16,7 +16,7 @@ expect_status 0 ninja -C "$SETUP_TMP/build"
 expect_status 0 env DESTDIR="$dest" meson install -C "$SETUP_TMP/build" --no-rebuild
 plugindir=$(pkg-config --variable=plugindir nbdkit)
 for file in usr/bin/hlfs usr/include/hlfs.h usr/lib/libhlfs.so usr/lib/libhlfs.so.0 \
-    usr/lib/pkgconfig/hlfs.pc "${plugindir#/}/nbdkit-hlfs-plugin.so"; do
+    usr/lib/pkgconfig/hlfs.pc usr/lib/hlfs/libhlfs-hdfs.so "${plugindir#/}/nbdkit-hlfs-plugin.so"; do
     [ -e "$dest/$file" ] || fail "$file is missing: $(cd "$dest" && find . -type f)"
 done
 [ "$(find "$dest/usr/include" -type f | wc -l)" = 1 ] || fail "more than one header"
@@ -35,6 +35,16 @@ readelf -d "$dest/usr/lib/libhlfs.so.0" | grep -q 'SONAME.*\[libhlfs\.so\.0\]' |
 if readelf -d "$dest/usr/lib/libhlfs.so.0" "$dest/usr/bin/hlfs" \
     "$dest/$plugindir/nbdkit-hlfs-plugin.so" | grep -E 'RPATH|RUNPATH'; then
     fail "an installed file names a path of the build"
+fi
+
+step "the module for HDFS has one symbol, and its libraries are its own"
+nm -D --defined-only "$dest/usr/lib/hlfs/libhlfs-hdfs.so" | awk '$2 != "A" { print $3 }' \
+    > "$SETUP_TMP/symbols"
+[ "$(cat "$SETUP_TMP/symbols")" = hlfs_hdfs_module ] ||
+    fail "it exports $(paste -sd ' ' "$SETUP_TMP/symbols")"
+if readelf -d "$dest/usr/lib/libhlfs.so.0" "$dest/usr/bin/hlfs" |
+    grep -E 'NEEDED.*(protobuf|expat)'; then
+    fail "a local volume would load them"
 fi
 
 step "hlfs.h alone, as C11 and as C++17"

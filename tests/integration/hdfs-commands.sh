@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# hlfs(1) on HDFS: create, ls, info, check, dump and rm; what info says of copies and
+# places; and a create that fails, which leaves nothing behind.
+
+. "$(dirname "$0")/../lib/test.sh"
+. "$ROOT/tests/lib/hdfs.sh"
+requires java mvn jq
+requires_build "$HLFS"
+
+# info QUERY - what `hlfs info --json` of the volume says to jq's QUERY.
+info() {
+    expect_status 0 "$HLFS" info --json "$DISK"
+    jq -r "$1" "$SETUP_TMP/out"
+}
+
+expect() {
+    [ "$1" = "$2" ] || fail "$3: $1, not $2"
+}
+
+files() {
+    hdfs_cluster hdfs dfs -ls -R "$1" | awk '{ print $NF, $2, $5 }' | sort
+}
+
+step "one NameNode, three DataNodes"
+hdfs_start || fail "no HDFS"
+DISK=$HDFS_URI/disks/one
+expect_status 0 hdfs_cluster hdfs dfs -mkdir /disks
+
+step "create --replication 2: the volume keeps it, whoever writes"
+expect_status 0 "$HLFS" create "$DISK" 64M --segment-size 4M --replication 2
+expect_status 0 "$HLFS" bench "$DISK" --io write --pattern seq --size 1M --count 20
+expect "$(info .replication)" 2 "copies asked for"
+expect "$(info '.tail_datanodes | length')" 2 "nodes of the tail"
+expect "$(info .degraded)" false degraded
+expect "$(info .durability)" hsync durability
+expect "$(files /disks/one/log | awk '$2 != 2 && $2 != "-"' | grep -c 'log/000000/')" 0 \
+    "segments with another replication"
+
+step "the tail is where info says, also while a writer is at work, who is named"
+"$HLFS" bench "$DISK" --io write --flush-every 1 --time 60 > "$SETUP_TMP/bench" 2>&1 &
+WRITER=$!
+setup_process $WRITER
+wait_until 10 eval 'info .holder_alive | grep -q true' || fail "no writer is seen"
+wait_until 10 eval '[ -n "$(hdfs_tail_nodes)" ]' || fail "no segment grows"
+kill -STOP $WRITER      # or the tail would be another one between two looks
+for node in $(hdfs_tail_nodes); do
+    hdfs_cluster datanode-port "$node" | sed 's/^/127.0.0.1:/'
+done | sort > "$SETUP_TMP/nodes"
+expect "$(info '.tail_datanodes[]' | sort)" "$(cat "$SETUP_TMP/nodes")" "the tail"
+
+step "info, ls, check and dump beside a writer leave no trace"
+before=$(files /disks | grep -v /log/)
+expect_status 0 "$HLFS" ls --json "$HDFS_URI/disks"
+expect "$(jq -r '.[].name' "$SETUP_TMP/out")" one "ls"
+expect_status 0 "$HLFS" check "$DISK"
+expect_status 0 "$HLFS" dump "$DISK"
+expect_text "$SETUP_TMP/out" 'durability hsync'
+expect_status 0 "$HLFS" info "$DISK"
+expect_text "$SETUP_TMP/out" 'tail  *127.0.0.1:'
+expect "$(files /disks | grep -v /log/)" "$before" "files besides the log"
+
+kill -CONT $WRITER
+step "rm refuses while the writer lives, and takes all when it has ended"
+expect_status 1 "$HLFS" rm --yes "$DISK"
+setup_kill $WRITER
+expect_status 0 "$HLFS" rm --yes "$DISK"
+expect "$(files /disks)" "" "what is left"
+
+step "a create that fails leaves nothing: quota, too few nodes, and for others, too"
+expect_status 0 hdfs_cluster hdfs dfsadmin -setSpaceQuota 1m /disks
+expect_status 1 "$HLFS" create "$DISK" 64M
+expect_text "$SETUP_TMP/err" 'quota'
+expect "$(files /disks)" "" "what is left"
+expect_status 0 hdfs_cluster hdfs dfsadmin -clrSpaceQuota /disks
+expect_status 0 hdfs_cluster hdfs dfs -chmod 777 /disks
+for user in "$(id -un)" nobody; do
+    expect_status 1 "$HLFS" create "$DISK" 64M --replication 5 -o min-replicas=4 \
+        -o user="$user"
+    expect_text "$SETUP_TMP/err" 'min-replicas.*replication'
+    expect "$(files /disks)" "" "what is left of $user's"
+done
+
+step "fewer live nodes than copies: degraded; than min-replicas: no opening to write"
+expect_status 0 "$HLFS" create "$DISK" 64M --segment-size 4M
+hdfs_cluster kill-datanode 3
+hdfs_cluster wait-live 2
+expect_status 0 "$HLFS" bench "$DISK" --io write --count 10
+expect "$(info .degraded)" true degraded
+expect_status 1 "$HLFS" bench "$DISK" --io write --count 10 -o min-replicas=3
+expect_text "$SETUP_TMP/err" 'min-replicas=3.*replication=3'
