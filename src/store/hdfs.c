@@ -278,6 +278,7 @@ int hdfs_store_open(const struct hdfs_store_params *p, struct store **ret)
     if (!s) {
         return error_set(-ENOMEM, "cannot open %s: out of memory", p->path);
     }
+    s->began_us = clock_monotonic_us(&clock_system);
     s->store.ops = &hdfs_ops;
     s->store.clock = &clock_system;
     s->store.append_align = STORE_BUF_ALIGN;

@@ -35,6 +35,7 @@ struct hdfs_store {
     uint32_t replication, min_replicas;
     bool read_only;
     bool hsync;                     /* durable: on disk */
+    uint64_t began_us;              /* monotonic: when opening the store began */
     struct log_hook log;
     struct hdfs_recovery *recovery; /* owned; the last one's results.  Plain calls' */
 
