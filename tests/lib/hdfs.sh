@@ -90,6 +90,7 @@ fio_nbd() {
 
     fio --output-format=json --output="$SETUP_TMP/$name.json" --ioengine=nbd \
         --uri="$URI" --rw=randwrite --bs=4k --verify=crc32c --do_verify=0 \
+        --verify_state_save=0 \
         --verify_fatal=1 --end_fsync=1 "$@" > "$SETUP_TMP/$name.err" 2>&1 < /dev/null || {
         cat "$SETUP_TMP/$name.err" "$SETUP_TMP/$name.json" | grep -E '^(fio|verify)' |
             head -n 10
