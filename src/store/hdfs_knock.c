@@ -111,7 +111,7 @@ static int knock_await(struct knock *k)
 static void left_path(const struct hdfs_store *s, uint64_t segno,
                       char path[HDFS_PATH_BYTES])
 {
-    char name[HDFS_RANDOM_BYTES];
+    char name[NAMES_RANDOM_BYTES];
 
     (void)snprintf(name, sizeof(name), LEFT "%09" PRIx64, segno & STORE_SEGNO_MAX);
     hdfs_path(s, name, path);
@@ -119,12 +119,12 @@ static void left_path(const struct hdfs_store *s, uint64_t segno,
 
 static int knock(struct hdfs_store *s)
 {
-    char name[HDFS_RANDOM_BYTES];
+    char name[NAMES_RANDOM_BYTES];
     struct knock k = { .s = s, .hindered = now_us() - s->began_us > SMOOTH_US };
     struct hdfs_op op;
     int res, removed;
 
-    hdfs_random_name(name, "knock/");
+    names_random(name, "knock/");
     hdfs_path(s, name, k.path);
     res = knock_make(&k);
     if (res < 0) {
@@ -268,14 +268,14 @@ static bool is_old_left(const struct hdfs_store *s, const char *name)
     uint64_t segno;
 
     return strncmp(name, LEFT + strlen("knock/"), prefix) == 0 &&
-           hdfs_parse_hex(name + prefix, HDFS_SEGNO_DIGITS, &segno) && segno < s->created;
+           names_parse_hex(name + prefix, NAMES_SEGNO_DIGITS, &segno) && segno < s->created;
 }
 
 static void knocks_listed(struct hdfs_op *op, int res)
 {
     struct hdfs_knocker *k = op->opaque;
     struct hdfs_listing *l = &op->call.u.listing;
-    char name[HDFS_RANDOM_BYTES + 8];
+    char name[NAMES_RANDOM_BYTES + 8];
     uint64_t value;
 
     k->listing = false;
@@ -285,7 +285,7 @@ static void knocks_listed(struct hdfs_op *op, int res)
         return;
     }
     for (size_t i = 0; i < l->file_count && k->answer_count < ANSWERS_MAX; i++) {
-        if (hdfs_parse_hex(l->files[i].name, KNOCK_DIGITS, &value) ||
+        if (names_parse_hex(l->files[i].name, KNOCK_DIGITS, &value) ||
             is_old_left(k->s, l->files[i].name)) {
             (void)snprintf(name, sizeof(name), "knock/%s", l->files[i].name);
             hdfs_path(k->s, name, k->answers[k->answer_count++].path);

@@ -42,7 +42,7 @@ static int look_result(struct hdfs_op *op, int res, unsigned digits, uint64_t mi
         return res == -ENOENT ? 0 : res;
     }
     for (size_t i = 0; i < l->file_count; i++) {
-        if (hdfs_parse_hex(l->files[i].name, digits, &value) && value >= min) {
+        if (names_parse_hex(l->files[i].name, digits, &value) && value >= min) {
             res = -ESTALE;
         }
     }
@@ -55,7 +55,7 @@ static void shard_listed(struct hdfs_op *op, int res)
     struct hdfs_look *look = container_of(op, struct hdfs_look, shard);
 
     look->shard_asked = false;
-    look_part_done(look, look_result(op, res, HDFS_SEGNO_DIGITS, look->fence));
+    look_part_done(look, look_result(op, res, NAMES_SEGNO_DIGITS, look->fence));
 }
 
 static void dirs_listed(struct hdfs_op *op, int res)
@@ -63,7 +63,7 @@ static void dirs_listed(struct hdfs_op *op, int res)
     struct hdfs_look *look = container_of(op, struct hdfs_look, dirs);
 
     look->dirs_asked = false;
-    look_part_done(look, look_result(op, res, HDFS_SHARD_DIGITS,
+    look_part_done(look, look_result(op, res, NAMES_SHARD_DIGITS,
                                      look->fence / STORE_SHARD_FILES + 1));
 }
 

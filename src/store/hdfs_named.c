@@ -146,7 +146,7 @@ static void put_start(struct hdfs_wait *w)
 int hdfs_put(struct store *base, const char *name, const void *buf, size_t len)
 {
     struct hdfs_store *s = hdfs_of(base);
-    char path[HDFS_PATH_BYTES], temp[HDFS_PATH_BYTES], random[HDFS_RANDOM_BYTES];
+    char path[HDFS_PATH_BYTES], temp[HDFS_PATH_BYTES], random[NAMES_RANDOM_BYTES];
     struct put p = {
         .wait.start = put_start, .s = s, .path = temp,
         .append.buf = buf, .append.len = len,
@@ -160,7 +160,7 @@ int hdfs_put(struct store *base, const char *name, const void *buf, size_t len)
     if (s->read_only) {
         return error_set(-EROFS, "%s is open for reading only", base->location);
     }
-    hdfs_random_name(random, ".put-");
+    names_random(random, ".put-");
     hdfs_path(s, name, path);
     hdfs_path(s, random, temp);
     res = hdfs_wait(s->client, &p.wait);

@@ -8,16 +8,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/error.h"
 
 /* ---- Paths --------------------------------------------------------------------- */
-
-static const char *kind_dir(uint64_t kind)
-{
-    return kind & STORE_MOVED ? "moved" : "log";
-}
 
 void hdfs_path(const struct hdfs_store *s, const char *name, char path[HDFS_PATH_BYTES])
 {
@@ -27,38 +21,18 @@ void hdfs_path(const struct hdfs_store *s, const char *name, char path[HDFS_PATH
 void hdfs_shard_path(const struct hdfs_store *s, uint64_t file,
                      char path[HDFS_PATH_BYTES])
 {
-    (void)snprintf(path, HDFS_PATH_BYTES, "%s/%s/%06" PRIx64, s->path, kind_dir(file),
-                   store_segno(file) / STORE_SHARD_FILES);
+    char name[NAMES_PATH_BYTES];
+
+    names_shard(name, file);
+    hdfs_path(s, name, path);
 }
 
 void hdfs_file_path(const struct hdfs_store *s, uint64_t file, char path[HDFS_PATH_BYTES])
 {
-    (void)snprintf(path, HDFS_PATH_BYTES, "%s/%s/%06" PRIx64 "/%09" PRIx64, s->path,
-                   kind_dir(file), store_segno(file) / STORE_SHARD_FILES,
-                   store_segno(file));
-}
+    char name[NAMES_PATH_BYTES];
 
-bool hdfs_parse_hex(const char *name, unsigned digits, uint64_t *ret)
-{
-    uint64_t value = 0;
-
-    if (strlen(name) != digits || strspn(name, "0123456789abcdef") != digits) {
-        return false;
-    }
-    for (const char *p = name; *p; p++) {
-        value = value << 4 | (uint64_t)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
-    }
-    *ret = value;
-    return true;
-}
-
-void hdfs_random_name(char name[HDFS_RANDOM_BYTES], const char *prefix)
-{
-    uint64_t random;
-
-    while (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
-    }
-    (void)snprintf(name, HDFS_RANDOM_BYTES, "%s%016" PRIx64, prefix, random);
+    names_segment(name, file);
+    hdfs_path(s, name, path);
 }
 
 /* ---- Plain calls --------------------------------------------------------------- */
@@ -106,30 +80,24 @@ int hdfs_stat_path(struct hdfs_store *s, const char *path, struct hdfs_file *ret
 
 /* ---- Listing ------------------------------------------------------------------- */
 
-/* Call FN for each name in directory PATH above AFTER, in order; no such directory has
- * none.  A negative value of FN stops. */
-static int each_name(struct hdfs_store *s, const char *path, const char *after,
-                     int (*fn)(void *opaque, const char *name), void *opaque)
+int hdfs_each(struct hdfs *client, struct hdfs_op *op, const char *path,
+              const char *after, hdfs_file_fn fn, void *opaque)
 {
     _cleanup_free_ char *last = strdup(after);
+    struct hdfs_listing *l = &op->call.u.listing;
     bool more = true;
     int res = 0;
 
     while (more && res >= 0) {
-        struct hdfs_op op = { .what = HDFS_LIST, .path = path, .to = last };
-        struct hdfs_listing *l = &op.call.u.listing;
-
-        if (!last) {
-            return -ENOMEM;
-        }
-        res = hdfs_do(s->client, &op);
+        *op = (struct hdfs_op){ .what = HDFS_LIST, .path = path, .to = last };
+        res = last ? hdfs_do(client, op) : -ENOMEM;
         if (res < 0) {
-            return res == -ENOENT ? 0 : plain_error(res, "list", path, &op);
+            return res;
         }
         for (size_t i = 0; i < l->file_count && res >= 0; i++) {
-            res = fn(opaque, l->files[i].name);
+            res = fn(opaque, &l->files[i]);
         }
-        more = hdfs_list_has_more(&op);
+        more = hdfs_list_has_more(op);
         if (more) {
             free(last);
             last = strdup(l->files[l->file_count - 1].name);
@@ -139,117 +107,73 @@ static int each_name(struct hdfs_store *s, const char *path, const char *after,
     return res;
 }
 
-/* The numbers among names; those of a directory come in order. */
-struct numbers {
-    unsigned digits;
-    uint64_t min, max;      /* others are left out */
-    uint64_t *value;        /* owned */
-    size_t n, room;
+/* A missing directory has none. */
+static int each_file(struct hdfs_store *s, const char *path, const char *after,
+                     hdfs_file_fn fn, void *opaque)
+{
+    struct hdfs_op op;
+    int res = hdfs_each(s->client, &op, path, after, fn, opaque);
+
+    return res == -ENOENT ? 0 : res < 0 ? plain_error(res, "list", path, &op) : res;
+}
+
+struct each_name {
+    name_fn fn;
+    void *opaque;
 };
 
-static int numbers_add(void *opaque, const char *name)
+static int one_name(void *opaque, const struct hdfs_file *file)
 {
-    struct numbers *a = opaque;
-    uint64_t value, *bigger;
+    const struct each_name *e = opaque;
 
-    if (!hdfs_parse_hex(name, a->digits, &value) || value < a->min || value > a->max ||
-        (a->n > 0 && value <= a->value[a->n - 1])) {
-        return 0;
-    }
-    if (a->n == a->room) {
-        size_t room = MAX(a->room * 2, (size_t)64);
-
-        bigger = realloc(a->value, room * sizeof(*bigger));
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        a->value = bigger;
-        a->room = room;
-    }
-    a->value[a->n++] = value;
-    return 0;
+    return e->fn(e->opaque, file->name);
 }
 
-static int shards_read(struct hdfs_store *s, uint64_t kind, uint64_t from,
-                       struct numbers *ret)
+/* As names_source.each. */
+static int each_name(void *opaque, const char *dir, const char *after, name_fn fn,
+                     void *fn_opaque)
 {
+    struct hdfs_store *s = opaque;
+    struct each_name e = { fn, fn_opaque };
     char path[HDFS_PATH_BYTES];
 
-    *ret = (struct numbers){
-        .digits = HDFS_SHARD_DIGITS, .min = from / STORE_SHARD_FILES, .max = UINT64_MAX,
-    };
-    hdfs_path(s, kind_dir(kind), path);
-    return each_name(s, path, "", numbers_add, ret);
+    hdfs_path(s, dir, path);
+    return each_file(s, path, after, one_name, &e);
 }
 
-static int shard_read(struct hdfs_store *s, uint64_t kind, uint64_t shard, uint64_t from,
-                      struct numbers *ret)
+static struct names_source source(struct hdfs_store *s)
 {
-    uint64_t first = shard * STORE_SHARD_FILES;
-    char path[HDFS_PATH_BYTES], after[24] = "";
-
-    *ret = (struct numbers){
-        .digits = HDFS_SEGNO_DIGITS,
-        .min = MAX(MAX(from, first), (uint64_t)1),
-        .max = first + STORE_SHARD_FILES - 1,
-    };
-    if (ret->min > first) {
-        (void)snprintf(after, sizeof(after), "%09" PRIx64, ret->min - 1);
-    }
-    hdfs_shard_path(s, kind | first, path);
-    return each_name(s, path, after, numbers_add, ret);
+    return (struct names_source){ .each = each_name, .opaque = s, .ordered = true };
 }
 
 int hdfs_list(struct store *base, uint64_t kind, uint64_t from, store_list_fn fn,
               void *opaque)
 {
-    struct hdfs_store *s = hdfs_of(base);
-    uint64_t first = from > kind ? from - kind : 0;
-    struct numbers shards, files;
-    int res = shards_read(s, kind, first, &shards);
+    struct names_source src = source(hdfs_of(base));
 
-    for (size_t i = 0; res >= 0 && i < shards.n; i++) {
-        res = shard_read(s, kind, shards.value[i], first, &files);
-        for (size_t j = 0; res >= 0 && j < files.n; j++) {
-            res = fn(opaque, kind | files.value[j]);
-        }
-        free(files.value);
-    }
-    free(shards.value);
-    return MIN(res, 0);
+    return names_list(&src, kind, from, fn, opaque);
 }
 
 int hdfs_highest(struct store *base, uint64_t kind, uint64_t *ret_file)
 {
-    struct hdfs_store *s = hdfs_of(base);
-    struct numbers shards, files;
-    bool found = false;
-    int res = shards_read(s, kind, 0, &shards);
+    struct names_source src = source(hdfs_of(base));
 
-    for (size_t i = shards.n; res >= 0 && !found && i > 0; i--) {
-        res = shard_read(s, kind, shards.value[i - 1], 0, &files);
-        if (res >= 0 && files.n > 0) {
-            *ret_file = kind | files.value[files.n - 1];
-            found = true;
-        }
-        free(files.value);
-    }
-    free(shards.value);
-    return res < 0 ? res : found ? 0 : -ENOENT;
+    return names_highest(&src, kind, ret_file);
 }
 
 /* ---- Removing all -------------------------------------------------------------- */
 
-static int remove_rest(void *opaque, const char *name)
+static int remove_rest(void *opaque, const struct hdfs_file *file)
 {
     struct hdfs_store *s = opaque;
     char path[HDFS_PATH_BYTES];
     uint64_t value;
 
-    if (strncmp(name, ".put-", 5) != 0 || !hdfs_parse_hex(name + 5, 16, &value)) {
+    if (strncmp(file->name, ".put-", 5) != 0 ||
+        !names_parse_hex(file->name + 5, 16, &value)) {
         return 0;
     }
-    hdfs_path(s, name, path);
+    hdfs_path(s, file->name, path);
     return hdfs_remove(s, path, false);
 }
 
@@ -264,7 +188,7 @@ static int remove_parts(struct hdfs_store *s)
         res = hdfs_remove(s, path, true);
     }
     if (res == 0) {
-        res = each_name(s, s->path, "", remove_rest, s);
+        res = each_file(s, s->path, "", remove_rest, s);
     }
     if (res == 0) {
         hdfs_path(s, "volume", path);

@@ -20,6 +20,7 @@
 #include "hdfs/input.h"
 #include "hdfs/output.h"
 #include "store/hdfs.h"
+#include "store/names.h"
 
 #define HDFS_PATH_BYTES 1200        /* a location's 1024, and what we put behind it */
 
@@ -74,12 +75,13 @@ void hdfs_shard_path(const struct hdfs_store *s, uint64_t file,
 /* NAME of the volume's directory. */
 void hdfs_path(const struct hdfs_store *s, const char *name, char path[HDFS_PATH_BYTES]);
 
-/* Names as in local_dir.h: lower-case hex of fixed width. */
-bool hdfs_parse_hex(const char *name, unsigned digits, uint64_t *ret);
-#define HDFS_RANDOM_BYTES 32
-void hdfs_random_name(char name[HDFS_RANDOM_BYTES], const char *prefix);
-#define HDFS_SHARD_DIGITS 6
-#define HDFS_SEGNO_DIGITS 9
+/*
+ * Call FN for each entry of directory PATH above AFTER, in order, page by page.  A
+ * negative value of FN stops and is returned.  On failure OP has what the NameNode said.
+ */
+typedef int (*hdfs_file_fn)(void *opaque, const struct hdfs_file *file);
+int hdfs_each(struct hdfs *client, struct hdfs_op *op, const char *path,
+              const char *after, hdfs_file_fn fn, void *opaque);
 
 int hdfs_list(struct store *base, uint64_t kind, uint64_t from, store_list_fn fn,
               void *opaque);

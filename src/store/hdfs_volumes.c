@@ -31,46 +31,35 @@ static int is_volume(struct hdfs *client, const char *dir, const struct hdfs_fil
     return res;
 }
 
-/* Those of one page of a listing. */
-static int page_volumes(struct hdfs *client, const char *dir,
-                        const struct hdfs_listing *l,
-                        int (*fn)(void *opaque, const char *name), void *opaque)
-{
-    int res = 0;
+struct volumes {
+    struct hdfs *client;
+    const char *dir;
+    int (*fn)(void *opaque, const char *name);
+    void *opaque;
+    int res;                /* what FN returned, if not 0 */
+};
 
-    for (size_t i = 0; i < l->file_count && res == 0; i++) {
-        if (is_volume(client, dir, &l->files[i])) {
-            res = fn(opaque, l->files[i].name);
-        }
+static int one_volume(void *opaque, const struct hdfs_file *f)
+{
+    struct volumes *v = opaque;
+
+    if (is_volume(v->client, v->dir, f)) {
+        v->res = v->fn(v->opaque, f->name);
     }
-    return res;
+    return v->res != 0 ? -ECANCELED : 0;
 }
 
-static int all_volumes(struct hdfs *client, const char *dir,
-                       int (*fn)(void *opaque, const char *name), void *opaque)
+static int all_volumes(struct volumes *v)
 {
-    _cleanup_free_ char *last = strdup("");
-    bool more = true;
-    int res = 0;
+    struct hdfs_op op;
+    int res = hdfs_each(v->client, &op, v->dir, "", one_volume, v);
 
-    while (more && res == 0) {
-        struct hdfs_op op = { .what = HDFS_LIST, .path = dir, .to = last };
-        struct hdfs_listing *l = &op.call.u.listing;
-
-        res = last ? hdfs_do(client, &op) : -ENOMEM;
-        if (res < 0) {
-            return error_set(res, "cannot list hdfs://%s%s: %s", hdfs_name(client), dir,
-                             op.call.message[0] ? op.call.message : error_name(res));
-        }
-        res = page_volumes(client, dir, l, fn, opaque);
-        more = hdfs_list_has_more(&op);
-        if (more) {
-            free(last);
-            last = strdup(l->files[l->file_count - 1].name);
-        }
-        hdfs_listing_done(l);
+    if (v->res != 0) {
+        return MIN(v->res, 0);
     }
-    return MIN(res, 0);
+    return res == 0 ? 0 :
+           error_set(res, "cannot list hdfs://%s%s: %s", hdfs_name(v->client), v->dir,
+                     op.call.message[0] ? op.call.message : error_name(res));
 }
 
 int hdfs_store_volumes(const struct hdfs_store_params *p,
@@ -80,12 +69,12 @@ int hdfs_store_volumes(const struct hdfs_store_params *p,
         .authority = p->authority, .conf_dir = p->conf_dir, .user = p->user,
         .log = p->log,
     };
-    struct hdfs *client;
-    int res = hdfs_new(&params, &client);
+    struct volumes v = { .dir = p->path, .fn = fn, .opaque = opaque };
+    int res = hdfs_new(&params, &v.client);
 
     if (res == 0) {
-        res = all_volumes(client, p->path, fn, opaque);
-        hdfs_free(client);
+        res = all_volumes(&v);
+        hdfs_free(v.client);
     }
     return res;
 }

@@ -42,10 +42,10 @@ static int local_highest(struct store *s, uint64_t kind, uint64_t *ret_file)
 static int local_recover(struct store *s, uint64_t file, uint64_t *ret_len)
 {
     struct local_dir *d = &local_of(s)->dir;
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     struct stat st;
 
-    local_path(path, file);
+    names_segment(path, file);
     if (fstatat(d->fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return -errno;
     }

@@ -95,7 +95,7 @@ static int create_rest(struct local_store *l, uint64_t id, uint64_t size, int fd
 
 int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     bool direct = false, spare = false;
     int fd, r;
 
@@ -112,7 +112,7 @@ int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
         r = local_files_add(&l->files, id, fd, direct);
     }
     if (r < 0) {
-        local_path(path, id);
+        names_segment(path, id);
         (void)unlinkat(l->dir.fd, path, 0);
         if (fd >= 0) {
             (void)close(fd);
@@ -125,14 +125,14 @@ int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
 
 int local_call_remove(struct local_store *l, uint64_t id)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     bool clean = local_files_forget(&l->files, id);
 
     if (clean && local_pool_add(&l->pool, id) > 0) {
         local_dir_drop_shard(&l->dir, id);
         return 0;
     }
-    local_path(path, id);
+    names_segment(path, id);
     if (unlinkat(l->dir.fd, path, 0) < 0) {
         return errno == ENOENT ? 0 : -errno;
     }

@@ -79,7 +79,7 @@ static bool behind(const char *name, const char *prefix)
     size_t len = strlen(prefix);
     uint64_t value;
 
-    return strncmp(name, prefix, len) == 0 && local_parse_hex(name + len, 16, &value);
+    return strncmp(name, prefix, len) == 0 && names_parse_hex(name + len, 16, &value);
 }
 
 static bool ours_in_root(const char *name)
@@ -96,14 +96,14 @@ static bool ours_in_kind(const char *name)
 {
     uint64_t shard;
 
-    return local_parse_hex(name, 6, &shard);
+    return names_parse_hex(name, NAMES_SHARD_DIGITS, &shard);
 }
 
 static bool ours_in_shard(const char *name)
 {
     uint64_t segno;
 
-    return local_parse_hex(name, 9, &segno);
+    return names_parse_hex(name, NAMES_SEGNO_DIGITS, &segno);
 }
 
 static int remove_shard(struct local_dir *d, const char *path)

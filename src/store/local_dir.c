@@ -7,84 +7,15 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "base/error.h"
 #include "store/local.h"
 
-/* ---- Names ------------------------------------------------------------------- */
-
-static const char *kind_name(uint64_t file)
-{
-    return file & STORE_MOVED ? "moved" : "log";
-}
-
 static uint64_t file_shard(uint64_t file)
 {
     return store_segno(file) / STORE_SHARD_FILES;
-}
-
-static void shard_path(char path[LOCAL_PATH_BYTES], uint64_t file)
-{
-    (void)snprintf(path, LOCAL_PATH_BYTES, "%s/%06x", kind_name(file),
-                   (unsigned)(file_shard(file) & 0xFFFFFF));
-}
-
-/* "/" and VALUE in hexadecimal. */
-static char *put_hex(char *to, uint64_t value, unsigned digits)
-{
-    *to++ = '/';
-    for (unsigned i = digits; i-- > 0;) {
-        *to++ = "0123456789abcdef"[value >> (4 * i) & 0xF];
-    }
-    return to;
-}
-
-/* Without snprintf(): each flush makes one. */
-void local_path(char path[LOCAL_PATH_BYTES], uint64_t file)
-{
-    char *end = stpcpy(path, kind_name(file));
-
-    end = put_hex(end, file_shard(file), 6);
-    end = put_hex(end, store_segno(file), 9);
-    *end = '\0';
-}
-
-bool local_parse_hex(const char *name, unsigned digits, uint64_t *ret)
-{
-    uint64_t value = 0;
-    unsigned i;
-
-    for (i = 0; i < digits; i++) {
-        char c = name[i];
-
-        if (c >= '0' && c <= '9') {
-            value = value << 4 | (uint64_t)(c - '0');
-        } else if (c >= 'a' && c <= 'f') {
-            value = value << 4 | (uint64_t)(c - 'a' + 10);
-        } else {
-            return false;
-        }
-    }
-    if (name[i] != '\0') {
-        return false;
-    }
-    *ret = value;
-    return true;
-}
-
-void local_random_name(char name[LOCAL_RANDOM_BYTES], const char *prefix)
-{
-    uint64_t x = 0;
-
-    /* Eight bytes come whole or, before the kernel has seeded itself, not at all: the
-     * name is used exclusively, so then it is merely more likely to be taken. */
-    if (getrandom(&x, sizeof(x), GRND_NONBLOCK) != sizeof(x)) {
-        x = clock_monotonic_us(&clock_system);
-    }
-    (void)snprintf(name, LOCAL_RANDOM_BYTES, "%s%016llx", prefix, (unsigned long long)x);
 }
 
 /* ---- Open -------------------------------------------------------------------- */
@@ -300,10 +231,10 @@ void local_dir_close(struct local_dir *d)
 
 int local_dir_open_file(struct local_dir *d, uint64_t file, int flags, bool *ret_direct)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     int fd = -1;
 
-    local_path(path, file);
+    names_segment(path, file);
     flags |= O_CLOEXEC | O_NOFOLLOW;
     *ret_direct = d->direct;
     if (d->direct) {
@@ -340,15 +271,15 @@ static int make_durable_dir(struct local_dir *d, const char *name, const char *p
 int local_dir_make_shard(struct local_dir *d, uint64_t file)
 {
     uint64_t *made = &d->shard_made[file & STORE_MOVED ? 1 : 0];
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     int r = 0;
 
     (void)pthread_mutex_lock(&d->lock);
     if (*made != file_shard(file) + 1) {
-        r = make_durable_dir(d, kind_name(file), ".");
+        r = make_durable_dir(d, names_kind(file), ".");
         if (r == 0) {
-            shard_path(path, file);
-            r = make_durable_dir(d, path, kind_name(file));
+            names_shard(path, file);
+            r = make_durable_dir(d, path, names_kind(file));
         }
         if (r == 0) {
             *made = file_shard(file) + 1;
@@ -360,13 +291,13 @@ int local_dir_make_shard(struct local_dir *d, uint64_t file)
 
 int local_dir_sync_name(struct local_dir *d, uint64_t file, bool all)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     int r;
 
-    shard_path(path, file);
+    names_shard(path, file);
     r = local_dir_sync(d, path);
     if (r == 0 && all) {
-        r = local_dir_sync(d, kind_name(file));
+        r = local_dir_sync(d, names_kind(file));
     }
     if (r == 0 && all) {
         r = local_dir_sync(d, ".");
@@ -376,12 +307,12 @@ int local_dir_sync_name(struct local_dir *d, uint64_t file, bool all)
 
 void local_dir_drop_shard(struct local_dir *d, uint64_t file)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
 
     (void)pthread_mutex_lock(&d->lock);
     /* Ids grow: where we already create in a higher one nothing more comes here. */
     if (file_shard(file) + 1 < d->shard_made[file & STORE_MOVED ? 1 : 0]) {
-        shard_path(path, file);
+        names_shard(path, file);
         (void)unlinkat(d->fd, path, AT_REMOVEDIR);      /* fails unless it is empty */
     }
     (void)pthread_mutex_unlock(&d->lock);
@@ -389,9 +320,9 @@ void local_dir_drop_shard(struct local_dir *d, uint64_t file)
 
 int local_dir_exists(struct local_dir *d, uint64_t file)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
 
-    local_path(path, file);
+    names_segment(path, file);
     if (faccessat(d->fd, path, F_OK, 0) == 0) {
         return 1;
     }

@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/store.h"
+#include "store/names.h"
 
 struct local_dir {
     int fd;                     /* owned; the volume's directory */
@@ -38,17 +38,6 @@ struct local_dir {
     pthread_mutex_t lock;       /* guards the rest */
     uint64_t shard_made[2];     /* 1 + highest shard known durable: log, moved */
 };
-
-/* Where FILE is, below the volume's directory. */
-#define LOCAL_PATH_BYTES 32
-void local_path(char path[LOCAL_PATH_BYTES], uint64_t file);
-
-/* The value of NAME, exactly DIGITS lower-case hex digits; false: another name. */
-bool local_parse_hex(const char *name, unsigned digits, uint64_t *ret);
-
-/* Sixteen random hex digits behind PREFIX. */
-#define LOCAL_RANDOM_BYTES 32
-void local_random_name(char name[LOCAL_RANDOM_BYTES], const char *prefix);
 
 /*
  * Open directory PATH of D (made before if MODE is not 0 and LOCAL_CREATE is in
@@ -102,8 +91,7 @@ int local_dir_publish(struct local_dir *d, const char *from, const char *to);
  * Call FN for each name in directory NAME below D but "." and "..".  -ENOENT: no such
  * directory.  A negative value of FN stops and is returned.
  */
-typedef int (*local_name_fn)(void *opaque, const char *name);
-int local_dir_each(struct local_dir *d, const char *name, local_name_fn fn,
+int local_dir_each(struct local_dir *d, const char *name, name_fn fn,
                    void *opaque);
 
 #endif

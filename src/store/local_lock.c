@@ -16,14 +16,14 @@
 #define ALIVE_WAIT_US 1000000
 #define ALIVE_STEP_US 20000
 
-static void lock_name(char name[LOCAL_RANDOM_BYTES], uint64_t epoch)
+static void lock_name(char name[NAMES_RANDOM_BYTES], uint64_t epoch)
 {
-    (void)snprintf(name, LOCAL_RANDOM_BYTES, "lock-%016" PRIx64, epoch);
+    (void)snprintf(name, NAMES_RANDOM_BYTES, "lock-%016" PRIx64, epoch);
 }
 
 static bool parse_lock(const char *name, uint64_t *ret_epoch)
 {
-    return strncmp(name, "lock-", 5) == 0 && local_parse_hex(name + 5, 16, ret_epoch);
+    return strncmp(name, "lock-", 5) == 0 && names_parse_hex(name + 5, 16, ret_epoch);
 }
 
 void local_lock_init(struct local_lock *l, struct local_dir *dir)
@@ -57,7 +57,7 @@ static int look(struct local_lock *l)
 {
     _cleanup_close_ int fd = -1;
     struct highest h = { 0 };
-    char name[LOCAL_RANDOM_BYTES];
+    char name[NAMES_RANDOM_BYTES];
     int r = local_dir_each(l->dir, ".", highest_name, &h);
 
     if (r < 0 || !h.found) {
@@ -109,10 +109,10 @@ static int drop_lower(void *opaque, const char *name)
 /* A locked file under the name of EPOCH: its fd, or -errno. */
 static int lock_file(struct local_dir *dir, uint64_t epoch)
 {
-    char temp[LOCAL_RANDOM_BYTES], name[LOCAL_RANDOM_BYTES];
+    char temp[NAMES_RANDOM_BYTES], name[NAMES_RANDOM_BYTES];
     int fd, r = 0;
 
-    local_random_name(temp, ".lock-");
+    names_random(temp, ".lock-");
     lock_name(name, epoch);
     fd = openat(dir->fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, dir->file_mode);
     if (fd < 0) {
@@ -202,7 +202,7 @@ bool local_lock_lost(const struct local_lock *l)
 
 void local_lock_drop(struct local_lock *l)
 {
-    char name[LOCAL_RANDOM_BYTES];
+    char name[NAMES_RANDOM_BYTES];
 
     if (l->fd < 0) {
         return;

@@ -121,13 +121,13 @@ static int put_as(struct local_dir *d, const char *temp, const char *name,
 
 int local_dir_put(struct local_dir *d, const char *name, const void *buf, size_t len)
 {
-    char temp[LOCAL_RANDOM_BYTES];
+    char temp[NAMES_RANDOM_BYTES];
     int r = check_name(name);
 
     if (r < 0) {
         return r;
     }
-    local_random_name(temp, ".put-");
+    names_random(temp, ".put-");
     r = put_as(d, temp, name, buf, len);
     if (r < 0) {
         return error_set(r, "cannot write %s/%s: %s", d->path, name, error_name(r));

@@ -11,7 +11,7 @@
 #define FILL_BYTES MIB(1)
 
 /* "pool/" and a random name. */
-#define SPARE_PATH_BYTES (LOCAL_RANDOM_BYTES + 8)
+#define SPARE_PATH_BYTES (NAMES_RANDOM_BYTES + 8)
 
 void local_pool_init(struct local_pool *p, struct local_dir *dir)
 {
@@ -53,7 +53,7 @@ static int scan_name(void *opaque, const char *name)
     struct stat st;
     uint64_t x, size;
 
-    if (!local_parse_hex(name, 16, &x)) {
+    if (!names_parse_hex(name, 16, &x)) {
         return 0;
     }
     (void)snprintf(path, sizeof(path), "pool/%.16s", name);
@@ -94,11 +94,11 @@ int local_pool_stat(struct local_pool *p, uint64_t *ret_files, uint64_t *ret_byt
 
 int local_pool_take(struct local_pool *p, uint64_t file, uint64_t size)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     struct pool_scan scan;
     int r = -ENOENT;
 
-    local_path(path, file);
+    names_segment(path, file);
     (void)pthread_mutex_lock(&p->lock);
     /* -ENOENT: another process has just taken that one. */
     for (unsigned i = 0; r == -ENOENT && i < POOL_FILES; i++) {
@@ -126,9 +126,9 @@ static bool pool_full_locked(struct local_pool *p)
 
 static int rename_in_locked(struct local_pool *p, const char *from)
 {
-    char name[LOCAL_RANDOM_BYTES], path[SPARE_PATH_BYTES];
+    char name[NAMES_RANDOM_BYTES], path[SPARE_PATH_BYTES];
 
-    local_random_name(name, "");
+    names_random(name, "");
     (void)snprintf(path, sizeof(path), "pool/%.16s", name);
     return local_dir_rename(p->dir, from, path);        /* POOL-1 */
 }
@@ -143,13 +143,13 @@ static int make_dir(struct local_pool *p)
 
 int local_pool_add(struct local_pool *p, uint64_t file)
 {
-    char path[LOCAL_PATH_BYTES];
+    char path[NAMES_PATH_BYTES];
     int r = make_dir(p);
 
     if (r < 0) {
         return 0;
     }
-    local_path(path, file);
+    names_segment(path, file);
     (void)pthread_mutex_lock(&p->lock);
     r = pool_full_locked(p) ? -ENOSPC : rename_in_locked(p, path);
     (void)pthread_mutex_unlock(&p->lock);
@@ -223,14 +223,14 @@ static bool reserve(struct local_pool *p)
 
 int local_pool_prepare(struct local_pool *p, uint64_t size)
 {
-    char name[LOCAL_RANDOM_BYTES], path[SPARE_PATH_BYTES];
+    char name[NAMES_RANDOM_BYTES], path[SPARE_PATH_BYTES];
     int r;
 
     size = ALIGN_UP(size, STORE_BUF_ALIGN);
     if (size == 0 || space_is_short(p->dir, size) || make_dir(p) < 0 || !reserve(p)) {
         return 0;
     }
-    local_random_name(name, ".new-");
+    names_random(name, ".new-");
     (void)snprintf(path, sizeof(path), "pool/%s", name);
     r = make_spare(p, path, size);
     (void)pthread_mutex_lock(&p->lock);
@@ -252,7 +252,7 @@ static int sweep_name(void *opaque, const char *name)
     char path[SPARE_PATH_BYTES];
     uint64_t x;
 
-    if (strncmp(name, ".new-", 5) == 0 && local_parse_hex(name + 5, 16, &x)) {
+    if (strncmp(name, ".new-", 5) == 0 && names_parse_hex(name + 5, 16, &x)) {
         (void)snprintf(path, sizeof(path), "pool/%.21s", name);
         (void)unlinkat(p->dir->fd, path, 0);
     }

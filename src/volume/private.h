@@ -264,7 +264,8 @@ int monitor_cond_init(pthread_cond_t *cond);
 int monitor_start(struct hlfs *v);          /* the thread */
 void monitor_stop(struct hlfs *v);          /* joins it */
 bool monitor_forked(const struct hlfs *v);
-/* Wait for Q's requests, at most TIMEOUT_US (< 0: for ever).  Called inside, leaves. */
+/* Wait for Q's requests, at most TIMEOUT_US (< 0: for ever).  Called and returns
+ * inside. */
 void monitor_wait(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us);
 /* A background operation on the log's lane; its done() begins with monitor_done(). */
 void monitor_submit(struct hlfs *v, struct store_op *op);
