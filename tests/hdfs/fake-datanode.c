@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -467,4 +468,38 @@ void fake_block_done(struct hdfs_located_block *b)
     free(b->nodes);
     free(b->storages);
     free(b->storage_ids);
+}
+
+void fake_nodes_new(struct fake_datanode **f, unsigned count,
+                    struct hdfs_located_block *ret_block)
+{
+    for (unsigned i = 0; i < count; i++) {
+        f[i] = fake_datanode_new();
+    }
+    fake_block(ret_block, f, count);
+}
+
+bool fake_nodes_free(struct fake_datanode **f, unsigned count,
+                     struct hdfs_located_block *block)
+{
+    bool right = true;
+
+    for (unsigned i = 0; i < count; i++) {
+        right &= !f[i]->wrong;
+        fake_datanode_free(f[i]);
+    }
+    fake_block_done(block);
+    return right;
+}
+
+bool fake_wait(sem_t *sem, unsigned events, unsigned seconds)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    ts.tv_sec += seconds;
+    while (events > 0 && sem_timedwait(sem, &ts) == 0) {
+        events--;
+    }
+    return events == 0;
 }

@@ -8,6 +8,7 @@
 #ifndef HLFS_TESTS_FAKE_DATANODE_H
 #define HLFS_TESTS_FAKE_DATANODE_H
 
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -77,5 +78,15 @@ void fake_datanode_free(struct fake_datanode *f);
 /* A block on COUNT fake DataNodes. */
 void fake_block(struct hdfs_located_block *b, struct fake_datanode **f, unsigned count);
 void fake_block_done(struct hdfs_located_block *b);
+
+/* COUNT of them, and a block on all. */
+void fake_nodes_new(struct fake_datanode **f, unsigned count,
+                    struct hdfs_located_block *ret_block);
+/* False: the client broke a rule with one of them. */
+bool fake_nodes_free(struct fake_datanode **f, unsigned count,
+                     struct hdfs_located_block *block);
+
+/* Wait for EVENTS posts of SEM, at most SECONDS: did they come? */
+bool fake_wait(sem_t *sem, unsigned events, unsigned seconds);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "hdfs/iobuf.h"
 #include "rpc.pb-c.h"
+#include "varint.h"
 
 #define CONNECTIONS_MAX 64
 #define HEADER_BYTES 7
@@ -36,18 +37,6 @@ struct fake {
     struct connection connections[CONNECTIONS_MAX];
     unsigned count;
 };
-
-static size_t take_varint(const uint8_t **at)
-{
-    size_t v = 0;
-    unsigned shift = 0;
-
-    do {
-        v |= (size_t)(**at & 0x7f) << shift;
-        shift += 7;
-    } while (*(*at)++ & 0x80);
-    return v;
-}
 
 static void put_delimited(struct iobuf *b, const void *bytes, size_t len)
 {

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -51,13 +50,7 @@ struct test {
 
 static void wait_for(struct test *t, unsigned events)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec += 30;
-    for (; events > 0; events--) {
-        assert_int_equal(sem_timedwait(&t->sem, &ts), 0);
-    }
+    assert_true(fake_wait(&t->sem, events, 30));
 }
 
 static void op_check(const struct test_op *o)
@@ -165,10 +158,7 @@ static int set_up(void **state)
 
     assert_non_null(t);
     assert_int_equal(loop_new(&t->loop), 0);
-    for (unsigned i = 0; i < NODES; i++) {
-        t->nodes[i] = fake_datanode_new();
-    }
-    fake_block(&t->block, t->nodes, NODES);
+    fake_nodes_new(t->nodes, NODES, &t->block);
     t->params = (struct reader_params){
         .loop = t->loop, .client = "me", .corrupt = corrupt, .opaque = t,
         .connect_timeout_us = 2000000,
@@ -184,10 +174,7 @@ static int tear_down(void **state)
 
     assert_int_equal(loop_run(t->loop, free_call, t), 0);
     loop_free(t->loop);
-    for (unsigned i = 0; i < NODES; i++) {
-        assert_false(t->nodes[i]->wrong);
-        fake_datanode_free(t->nodes[i]);
-    }
+    assert_true(fake_nodes_free(t->nodes, NODES, &t->block));
     for (unsigned i = 0; i < OPS_MAX; i++) {
         if (t->ops[i].cancelled) {      /* */
             for (size_t k = 0; k < t->ops[i].op.len + GUARD; k++) {
@@ -196,7 +183,6 @@ static int tear_down(void **state)
         }
         free(t->ops[i].op.buf);
     }
-    fake_block_done(&t->block);
     (void)sem_destroy(&t->sem);
     free(t);
     return 0;

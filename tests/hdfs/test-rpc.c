@@ -15,6 +15,7 @@
 #include "hdfs/rpc.h"
 #include "hdfs/types.h"
 #include "rpc.pb-c.h"
+#include "varint.h"
 
 #define SASL_ID (-33)
 
@@ -96,18 +97,6 @@ static void put_sasl(struct iobuf *b, int state, const void *token, size_t len)
 }
 
 /* ---- What we say --------------------------------------------------------- */
-
-static size_t take_varint(const uint8_t **at)
-{
-    size_t v = 0;
-    unsigned shift = 0;
-
-    do {
-        v |= (size_t)(**at & 0x7f) << shift;
-        shift += 7;
-    } while (*(*at)++ & 0x80);
-    return v;
-}
 
 /* The next frame's request header, to be freed; *RET_REST is what follows it. */
 static Pb__RpcRequest *take_request(struct rpc *r, struct rpc_frame **ret_frame,

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -50,13 +49,7 @@ struct test {
 
 static void wait_for(struct test *t, unsigned events)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec += 20;
-    for (; events > 0; events--) {
-        assert_int_equal(sem_timedwait(&t->sem, &ts), 0);
-    }
+    assert_true(fake_wait(&t->sem, events, 20));
 }
 
 static void opened(struct writer *w, void *opaque)
@@ -185,10 +178,7 @@ static int set_up(void **state)
 
     assert_non_null(t);
     assert_int_equal(loop_new(&t->loop), 0);
-    for (unsigned i = 0; i < NODES; i++) {
-        t->nodes[i] = fake_datanode_new();
-    }
-    fake_block(&t->block, t->nodes, NODES);
+    fake_nodes_new(t->nodes, NODES, &t->block);
     t->params = (struct writer_params){
         .loop = t->loop, .block = &t->block, .client = "me",
         .checksum = { HDFS_CHECKSUM_CRC32C, 512 }, .events = &events, .opaque = t,
@@ -210,11 +200,7 @@ static int tear_down(void **state)
 
     assert_int_equal(loop_run(t->loop, free_call, t), 0);
     loop_free(t->loop);
-    for (unsigned i = 0; i < NODES; i++) {
-        assert_false(t->nodes[i]->wrong);
-        fake_datanode_free(t->nodes[i]);
-    }
-    fake_block_done(&t->block);
+    assert_true(fake_nodes_free(t->nodes, NODES, &t->block));
     (void)sem_destroy(&t->sem);
     free(t->data);
     free(t);

@@ -47,34 +47,11 @@ def one_round(number, plugin, location, directory, model, rng):
         servers.append(second)
         model2 = Model(model.units)
         client2 = Client(second.socket, model2, rng)
-        content = client2.read_all()
-        model2.seq = model.seq + 1000000        # numbers that the first never uses
-        model2.base = model2.decode(content)
-        model2.forget()
+        content = begin_second(client2, model)
         overwrite(client2, rng.randrange(0, 3))
         client2.run(rng.uniform(0.05, 0.5))
 
-        first.signal(signal.SIGCONT)
-        resumed = time.monotonic()
-        client1.drain()         # what was asked before it was stopped
-        # A write that memory takes may still be answered; its flush may not.
-        if not idle and not client1.ask("write", 0, 8) and not client1.ask("flush"):
-            raise Wrong("the first writer's flush was answered after the take-over")
-        client2.run(0.3)
-        wait_until_fenced(client1, resumed)
-        found_out = time.monotonic() - resumed
-
-        # All that the first ever said is flushed, also after SIGCONT, is in what the
-        # second read when it opened.
-        model.check_after_crash(content)
-        client2.drain()
-        if client2.errors:
-            raise Wrong("the second writer failed: %s" % client2.errors[0])
-        if client2.ask("flush"):
-            raise Wrong("the second writer's flush failed")
-        model2.check_after_crash(client2.read_all())
-        client1.close()
-        client2.close()
+        found_out = continue_first(first, client1, client2, content, idle)
         second.stop()
         print("round %d: %s first writer found out after %.1f s" %
               (number, "an idle" if idle else "the", found_out), flush=True)
@@ -82,6 +59,43 @@ def one_round(number, plugin, location, directory, model, rng):
     finally:
         for server in servers:
             server.kill()
+
+
+def begin_second(client2, model):
+    """What the second writer finds, which its model begins with."""
+    content = client2.read_all()
+    model2 = client2.model
+    model2.seq = model.seq + 1000000    # numbers that the first never uses
+    model2.base = model2.decode(content)
+    model2.forget()
+    return content
+
+
+def continue_first(first, client1, client2, content, idle):
+    """The stopped writer goes on, and finds out; how many seconds that took.  CONTENT is
+    what the second one found.  Both clients are closed."""
+    first.signal(signal.SIGCONT)
+    resumed = time.monotonic()
+    client1.drain()             # what was asked before it was stopped
+    # A write that memory takes may still be answered; its flush may not.
+    if not idle and not client1.ask("write", 0, 8) and not client1.ask("flush"):
+        raise Wrong("the first writer's flush was answered after the take-over")
+    client2.run(0.3)
+    wait_until_fenced(client1, resumed)
+    found_out = time.monotonic() - resumed
+
+    # All that the first ever said is flushed, also after SIGCONT, is in what the second
+    # read when it opened.
+    client1.model.check_after_crash(content)
+    client2.drain()
+    if client2.errors:
+        raise Wrong("the second writer failed: %s" % client2.errors[0])
+    if client2.ask("flush"):
+        raise Wrong("the second writer's flush failed")
+    client2.model.check_after_crash(client2.read_all())
+    client1.close()
+    client2.close()
+    return found_out
 
 
 def wait_until_fenced(client, resumed):

@@ -13,7 +13,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from fencing import wait_until_fenced
+from fencing import begin_second, continue_first
 from nbdmodel import UNIT, Client, Model, Server, Wrong
 
 # The second is what users are promised, the first allows for a machine busy otherwise.
@@ -115,31 +115,9 @@ class Volume(threading.Thread):
         first.signal(signal.SIGSTOP)
         model2 = Model(self.model.units)
         second, client2, taken = self.take_over(model2)
-        content = client2.read_all()
-        model2.seq = self.model.seq + 1000000   # numbers that the first never uses
-        model2.base = model2.decode(content)
-        model2.forget()
+        content = begin_second(client2, self.model)
         client2.run(0.2)
-
-        first.signal(signal.SIGCONT)
-        resumed = time.monotonic()
-        client1.drain()         # what was asked before it was stopped
-        # A write that memory takes may still be answered; its flush may not.
-        if not idle and not client1.ask("write", 0, 8) and not client1.ask("flush"):
-            raise Wrong("the first writer's flush was answered after the take-over")
-        client2.run(0.3)
-        wait_until_fenced(client1, resumed)
-        found_out = time.monotonic() - resumed
-
-        # All that the first ever said is flushed, also after SIGCONT, is in what the
-        # second read when it opened.
-        self.model.check_after_crash(content)
-        client2.drain()
-        if client2.errors or client2.ask("flush"):
-            raise Wrong("the second writer failed: %s" % client2.errors)
-        model2.check_after_crash(client2.read_all())
-        client1.close()
-        client2.close()
+        found_out = continue_first(first, client1, client2, content, idle)
         first.kill()
         second.stop()
         self.model = model2
