@@ -134,6 +134,12 @@ void log_add_page(struct log *l, const struct log_space *s, uint32_t crc, uint8_
                   uint8_t level);
 void log_add_checkpoint(struct log *l, const struct log_space *s,
                         const struct checkpoint *c);
+void log_commit(struct log *l, const struct log_space *s);
+/* Before the commit: only the first USED bytes of the payload are needed. */
+void log_trim(struct log *l, const struct log_space *s, uint32_t used);
+/* As if it had not been; its payload stays a gap that nobody names. */
+void log_cancel(struct log *l, const struct log_space *s);
+
 /*
  * Before anything else is written: the next record of the tail that open accepted, with
  * ENTRY_BYTES of entries (valid ones) and PAYLOAD_BYTES of payload, which stood at
@@ -143,11 +149,6 @@ void log_add_checkpoint(struct log *l, const struct log_space *s,
 int log_copy(struct log *l, const void *entries, uint32_t entry_bytes,
              uint32_t entry_count, const void *payload, uint32_t payload_bytes,
              uint64_t from_file, uint64_t from_payload);
-void log_commit(struct log *l, const struct log_space *s);
-/* Before the commit: only the first USED bytes of the payload are needed. */
-void log_trim(struct log *l, const struct log_space *s, uint32_t used);
-/* As if it had not been; its payload stays a gap that nobody names. */
-void log_cancel(struct log *l, const struct log_space *s);
 
 /*
  * The bytes of PLACE if they are still in memory, else NULL.  *RET_CRC, if in the open
