@@ -805,15 +805,30 @@ uint64_t log_tick(struct log *l, uint64_t now_us)
     return next;
 }
 
+/* What the segments that are there have yet to take of a store that secured no room. */
+static uint64_t room_owed(const struct log *l)
+{
+    uint64_t owed = l->standby ? l->standby->size : 0;
+    const struct segment *s;
+
+    list_for_each(s, &l->segments, node) {
+        owed += s->seal_submitted || s->broken ? 0 : s->size - s->end;
+    }
+    return owed;
+}
+
 void log_retry(struct log *l)
 {
     struct store_stat st;
 
     l->create_wait = false;
     if (store_stat(l->p.store, &st) == 0) {
+        uint64_t owed = st.thin ? room_owed(l) : 0;
+
         /* Spare files serve as segments as well as free room does. */
         l->store_free = st.free_bytes > UINT64_MAX - st.pool_bytes ? UINT64_MAX :
                         st.free_bytes + st.pool_bytes;
+        l->store_free -= MIN(owed, l->store_free);
     }
     l->progress = true;
 }

@@ -103,7 +103,9 @@ static int local_stat(struct store *s, struct store_stat *ret)
     struct local_store *l = local_of(s);
     struct statvfs vfs;
 
-    *ret = (struct store_stat){ .free_bytes = UINT64_MAX };
+    *ret = (struct store_stat){
+        .free_bytes = UINT64_MAX, .thin = atomic_load(&l->thin),
+    };
     if (fstatvfs(l->dir.fd, &vfs) == 0) {
         ret->free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
     }

@@ -11,7 +11,7 @@
 /* ---- CREATE ------------------------------------------------------------------ */
 
 /* Secure SIZE bytes for FD, and no more; where the file system can't, it grows. */
-static int make_room(int fd, uint64_t size)
+static int make_room(struct local_store *l, int fd, uint64_t size)
 {
     struct stat st;
 
@@ -26,6 +26,7 @@ static int make_room(int fd, uint64_t size)
     }
     while (fallocate(fd, 0, 0, (off_t)size) < 0) {
         if (errno == EOPNOTSUPP || errno == ENOSYS) {
+            atomic_store(&l->thin, true);
             return 0;
         }
         if (errno != EINTR) {
@@ -76,7 +77,7 @@ static int create_name(struct local_store *l, uint64_t id, uint64_t size,
 static int create_rest(struct local_store *l, uint64_t id, uint64_t size, int fd,
                        bool spare)
 {
-    int r = make_room(fd, size);
+    int r = make_room(l, fd, size);
 
     if (r == 0 && spare) {
         r = narrow_mode(&l->dir, fd);
@@ -128,7 +129,7 @@ int local_call_remove(struct local_store *l, uint64_t id)
     char path[NAMES_PATH_BYTES];
     bool clean = local_files_forget(&l->files, id);
 
-    if (clean && local_pool_add(&l->pool, id) > 0) {
+    if (clean && !atomic_load(&l->thin) && local_pool_add(&l->pool, id) > 0) {
         local_dir_drop_shard(&l->dir, id);
         return 0;
     }

@@ -235,7 +235,7 @@ static int io_call(struct aio_op *aio)
     case STORE_REMOVE:
         return local_call_remove(l, op->file);
     case STORE_PREPARE:
-        return local_pool_prepare(&l->pool, op->len);
+        return atomic_load(&l->thin) ? 0 : local_pool_prepare(&l->pool, op->len);
     case STORE_SYNC:
         return local_call_sync_old(l, op->file, io->file);
     default:
@@ -400,6 +400,9 @@ static int io_result(struct local_io *io)
     struct store_op *op = io->op;
     int res = io->aio.res;
 
+    if (res == -EDQUOT) {
+        res = -ENOSPC;      /* a quota is room, too: the option full, not unreachable */
+    }
     if (op->what == STORE_PREAD) {
         res = read_result(io, res);
     }

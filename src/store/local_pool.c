@@ -158,7 +158,7 @@ int local_pool_add(struct local_pool *p, uint64_t file)
 
 /* ---- Making spares ----------------------------------------------------------- */
 
-/* Spares are for speed: they must not be what fills a disk. */
+/* As store.h promises; and a sixteenth of the disk is not for spares. */
 static bool space_is_short(struct local_dir *d, uint64_t size)
 {
     struct statvfs vfs;
@@ -168,7 +168,7 @@ static bool space_is_short(struct local_dir *d, uint64_t size)
         return true;
     }
     avail = (uint64_t)vfs.f_bavail * vfs.f_frsize;
-    keep = MAX(size * 4, (uint64_t)vfs.f_blocks * vfs.f_frsize / 16);
+    keep = MAX(size * STORE_PREPARE_KEEPS, (uint64_t)vfs.f_blocks * vfs.f_frsize / 16);
     return avail < size || avail - size < keep;
 }
 

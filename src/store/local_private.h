@@ -23,6 +23,7 @@ struct local_store {
     struct local_lock lock;
     struct aio_pool *threads;   /* owned; shared by all lanes */
     bool uring;                 /* try it; immutable */
+    atomic_bool thin;           /* a file's room could not be secured */
 };
 
 static inline struct local_store *local_of(struct store *s)

@@ -181,6 +181,12 @@ int sim_create_file(struct sim *sim, uint64_t id, uint64_t size, uint32_t proces
     return 0;
 }
 
+static bool keeps_spares(const struct sim *sim)
+{
+    return sim->options.reuse != SIM_REUSE_NEVER && !sim->options.thin &&
+           sim->pool.n < SIM_POOL_FILES;
+}
+
 /* Remove a file for PROCESS (0: a dead one); its room may go to the pool. */
 void sim_remove_file(struct sim *sim, uint64_t id, uint32_t process)
 {
@@ -193,7 +199,7 @@ void sim_remove_file(struct sim *sim, uint64_t id, uint32_t process)
     clean = f->creator == process && f->sealed && !f->broken && f->appends == 0;
     f->writer = 0;
     f->name_pending = true;
-    if (clean && sim->options.reuse != SIM_REUSE_NEVER && sim->pool.n < SIM_POOL_FILES) {
+    if (clean && keeps_spares(sim)) {
         sim_files_push(&sim->pool, f);
         return;
     }
@@ -398,11 +404,8 @@ static int do_prepare(struct sim *sim, struct sim_flight *f)
     if (f->error) {
         return f->error;
     }
-    if (sim->options.reuse == SIM_REUSE_NEVER || sim->pool.n >= SIM_POOL_FILES) {
+    if (!keeps_spares(sim) || !has_room(sim, f->len * (1 + STORE_PREPARE_KEEPS))) {
         return 0;
-    }
-    if (!has_room(sim, f->len)) {
-        return -ENOSPC;
     }
     file = sim_file_new(0);
     file->len = file->durable_len = file->room = f->len;

@@ -282,6 +282,7 @@ int sim_stat(struct store *base, struct store_stat *ret)
         *ret = (struct store_stat){
             .free_bytes = !disk ? UINT64_MAX : disk - MIN(disk, sim->used_bytes),
             .pool_files = sim->pool.n,
+            .thin = sim->options.thin,
         };
         for (size_t i = 0; i < sim->pool.n; i++) {
             ret->pool_bytes += sim->pool.v[i]->room;

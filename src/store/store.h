@@ -97,12 +97,16 @@ enum store_what {
     STORE_REMOVE,
 
     /* Make one spare file of LEN bytes for later reuse.  The result is 1 if one was
-     * made, 0 if the pool is full or the store has none. */
+     * made, 0 if the pool is full, the store has none, or there would not be free room
+     * for STORE_PREPARE_KEEPS such files left: spares are for speed, they must not be
+     * what fills a disk. */
     STORE_PREPARE,
 
     /* Nothing but the look that STORE_FENCE asks for: 0 or -ESTALE. */
     STORE_LOOK,
 };
+
+#define STORE_PREPARE_KEEPS 4
 
 /* Flags of an operation. */
 #define STORE_DURABLE (1u << 0)     /* APPEND: durable on completion */
@@ -155,6 +159,8 @@ struct store_stat {
     uint64_t free_bytes;        /* room left for new files; UINT64_MAX: unknown */
     uint64_t pool_files;        /* spare files kept for reuse */
     uint64_t pool_bytes;
+    bool thin;                  /* a file takes its room as it is written, not before;
+                                 * and no spare files are kept, which would have it */
     bool degraded;              /* fewer copies than asked for */
     /* Where a store keeps several copies; else 0 and "". */
     uint32_t replication;       /* copies of each file that are asked for */
