@@ -240,6 +240,12 @@ static void answer_all(struct hdfs_knocker *k)
     }
 }
 
+/* The number that another writer would take. */
+static uint64_t next_number(const struct hdfs_store *s)
+{
+    return MAX(s->created, s->creating) + 1;
+}
+
 static void fence_looked(struct hdfs_look *look, int res)
 {
     struct hdfs_knocker *k = container_of(look, struct hdfs_knocker, look);
@@ -247,18 +253,14 @@ static void fence_looked(struct hdfs_look *look, int res)
     k->looking = false;
     if (res == 0) {
         answer_all(k);
+    } else if (res == -ESTALE && look->fence < next_number(k->s)) {
+        listen_after(k, 0);             /* we began to create that one meanwhile */
     } else if (res == -ESTALE) {
         log_say(&k->s->log, LOG_WARNING, "%s: another writer has taken over",
                 k->s->store.location);      /* and answers from now on */
     } else {
         listen_after(k, LISTEN_AGAIN_US);
     }
-}
-
-/* The number that another writer would take. */
-static uint64_t next_number(const struct hdfs_store *s)
-{
-    return MAX(s->created, s->creating) + 1;
 }
 
 /* What holders before us left: rubbish by now. */

@@ -34,6 +34,10 @@ say_longest() {
         "the longest buffered write $(fio_longest "$1" buffered write) ms"
 }
 
+# A look for another writer that was under way, and had to wait for a NameNode, while the
+# holder created its next segment found that one; the holder took it for another writer's,
+# listened to nobody any more, and the next who knocked took the volume from it.
+#
 # Somebody else wants to write: the holder lives, so it is refused; or there is no
 # NameNode for too long, and it gives up.
 expect_refused() {
