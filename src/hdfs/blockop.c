@@ -140,8 +140,10 @@ int blockop_write_encode(const struct blockop_write *q, uint8_t *buf, size_t siz
     const struct hdfs_located_block *b = q->block;
     struct pb_out o = { .buf = buf, .cap = size };
     size_t begin = begin_op(&o, OP_WRITE_BLOCK);
+    struct hdfs_block full = b->block;
 
-    put_header(&o, &b->block, &b->token, q->client);
+    full.length = q->block_size;
+    put_header(&o, &full, &b->token, q->client);
     put_pipeline(&o, b);
     pb_put_number(&o, WRITE_STAGE, STAGE_CREATE);
     pb_put_number(&o, WRITE_PIPELINE, b->node_count);

@@ -33,6 +33,8 @@ struct blockop_write {
     const struct hdfs_located_block *block;
     const char *client;             /* the name that holds the file's lease */
     struct checksum checksum;
+    uint64_t block_size;            /* for so much each node reserves room; 0: for its own
+                                     * dfs.blocksize (DataXceiver.writeBlock) */
 };
 
 /*

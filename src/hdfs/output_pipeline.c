@@ -296,6 +296,7 @@ static void output_connect(struct output *o)
         .block = &o->block,
         .client = h->client_name,
         .checksum = { h->defaults.checksum, h->defaults.bytes_per_checksum },
+        .block_size = o->p.block_size,
         .packet_bytes = h->defaults.write_packet_size,
         .use_hostname = h->use_hostname,
         .setup_timeout_us = h->params.setup_us,

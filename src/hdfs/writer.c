@@ -514,6 +514,7 @@ static int request_make(struct writer *w, const struct writer_params *p)
 {
     struct blockop_write q = {
         .block = p->block, .client = p->client, .checksum = p->checksum,
+        .block_size = p->block_size,
     };
     int len;
 

@@ -50,6 +50,7 @@ struct writer_params {
     const struct hdfs_located_block *block;     /* borrowed, as long as the writer is */
     const char *client;                         /* borrowed until writer_open() returns */
     struct checksum checksum;
+    uint64_t block_size;                        /* room to reserve; 0: the nodes' default */
     uint32_t packet_bytes;                      /* of data, at most; 0: 256 KiB */
     uint32_t window_bytes;                      /* in flight, at most; 0: 5 MiB */
     bool use_hostname;

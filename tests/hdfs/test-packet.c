@@ -315,13 +315,17 @@ static void read_request_is_what_protobuf_reads(void **state)
 static void write_request_is_what_protobuf_reads(void **state)
 {
     struct blockop_write q = { .block = &block, .client = "me",
-                               .checksum = { HDFS_CHECKSUM_CRC32C, 512 } };
+                               .checksum = { HDFS_CHECKSUM_CRC32C, 512 },
+                               .block_size = MIB(4) };
     uint8_t buf[4096];
     int len = blockop_write_encode(&q, buf, sizeof(buf));
     struct pb_in in = message_of(buf, len, 80);
     Pb__OpWrite *m = pb__op_write__unpack(NULL, (size_t)(in.end - in.at), in.at);
 
     assert_non_null(m);
+    /* Not 0: a node would then reserve its own dfs.blocksize, 128 MiB, for each. */
+    assert_int_equal(m->header->inner->block->length, MIB(4));
+    m->header->inner->block->length = block.block.length;
     header_check(m->header);
     assert_int_equal(m->stage, 6);
     assert_int_equal(m->pipeline_nodes, 3);
