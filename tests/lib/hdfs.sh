@@ -14,7 +14,7 @@ hdfs_cluster() {
 }
 
 # hdfs_start [OPTION...] - of the cluster's start; sets HDFS_URI, and HADOOP_CONF_DIR for
-# what is run from here on.
+# what is run from here on.  HDFS_STOPPED may name a function to call when it has ended.
 hdfs_start() {
     local start
 
@@ -37,6 +37,7 @@ hdfs_cleanup() {
     local status=$?
 
     [ -z "$SETUP_TMP" ] || hdfs_cluster stop > /dev/null 2>&1 || true
+    [ -z "${HDFS_STOPPED-}" ] || "$HDFS_STOPPED"
     setup_cleanup
     exit $status
 }
