@@ -215,7 +215,10 @@ void log_fence(struct log *l)
     if (l->error == -ESTALE) {
         return;
     }
-    log_set_error(l, -ESTALE);
+    if (l->error == 0) {
+        l->error_since_us = log_now(l);
+    }
+    l->error = -ESTALE;
     log_say(l->p.hook, LOG_ERROR,
             "%s: another writer has taken the volume over; writes stop here, data up to "
             "the last completed flush is safe", l->p.name);

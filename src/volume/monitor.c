@@ -34,7 +34,7 @@ void monitor_settle(struct hlfs *v)
 {
     if (v->run_writers && v->log) {
         writers_run(v);
-        v->pump |= v->pump_later;
+        monitor_pump_now(v);
     }
     if (v->pump && v->log) {
         v->pump = v->pump_later = false;
@@ -174,7 +174,7 @@ static bool copies_work(struct hlfs *v)
     if (write_commit(r) == 1) {
         request_finish(r, r->result);
     }
-    v->pump |= v->pump_later;
+    monitor_pump_now(v);
     return true;
 }
 

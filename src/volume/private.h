@@ -257,6 +257,11 @@ void monitor_leave_later(struct hlfs *v);
 void monitor_settle(struct hlfs *v);
 /* The log has something new to hand on, now or when pump_later says. */
 void monitor_pump(struct hlfs *v);
+/* Somebody has come back: what waited for that goes on. */
+static inline void monitor_pump_now(struct hlfs *v)
+{
+    v->pump |= v->pump_later;
+}
 /* Run the done() of what was collected; inside. */
 void monitor_dispatch(struct list *done);
 void monitor_wake(struct hlfs *v);          /* the background thread; inside */

@@ -177,7 +177,7 @@ void request_continue(struct request *r)
     if (done) {
         request_finish(r, r->result);
     }
-    v->pump |= v->pump_later;
+    monitor_pump_now(v);
 }
 
 static void read_done(struct read_op *read, int res)
@@ -340,7 +340,7 @@ void queue_kick(struct hlfs_queue *q)
 
     store_kick(q->lane);
     monitor_enter(v);
-    v->pump |= v->pump_later;
+    monitor_pump_now(v);
     monitor_leave(v);
 }
 
@@ -400,7 +400,7 @@ int queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
     }
     monitor_enter(v);
     q->rest = QUEUE_LOOKING;
-    v->pump |= v->pump_later;
+    monitor_pump_now(v);
     for (;;) {
         int64_t left_us = -1;
 
