@@ -51,11 +51,12 @@ int create_run(const struct arguments *a)
     if (status == EXIT_OK) {
         status = location_split(a->operands[0], &location, NULL);
     }
-    if (status == EXIT_OK && a->value[OPTION_FORCE]) {
-        status = target_remove(a, location);
-    }
     if (status == EXIT_OK) {
         r = hlfs_create(location, bytes, a->options);
+        if (r == -EEXIST && a->value[OPTION_FORCE]) {
+            status = target_remove(a, location);
+            r = status == EXIT_OK ? hlfs_create(location, bytes, a->options) : 0;
+        }
         if (r == -EEXIST && !a->value[OPTION_FORCE]) {
             status = fail("%s (--force replaces a volume)", hlfs_error());
         } else if (r < 0) {

@@ -132,6 +132,10 @@ HLFS_PUBLIC int hlfs_create(const char *location, uint64_t size,
                             const struct hlfs_options *options);
 
 #define HLFS_RDONLY (1u << 0)   /* hlfs_open: write nothing, hold nothing */
+/* hlfs_open, alone: only see whether options, permissions and the store allow to open
+ * it for writing.  Writes nothing, and does not ask whether somebody holds it; 0 leaves
+ * *RET NULL. */
+#define HLFS_TRY (1u << 1)
 
 /*
  * Open the volume at LOCATION; SNAPSHOT is a name or an instant, or NULL for the
@@ -141,6 +145,8 @@ HLFS_PUBLIC int hlfs_create(const char *location, uint64_t size,
  *   -ENOENT    no such volume, or snapshot
  *   -EBADMSG   damaged: what was durable is not all there any more
  *   -ENOTSUP   another format version, or a feature this library lacks
+ * Who only reads sees the volume as of the open.  When a writer has removed what that
+ * was made of, reads of it give -ESTALE: open it again.
  */
 HLFS_PUBLIC int hlfs_open(const char *location, const char *snapshot, unsigned flags,
                           const struct hlfs_options *options, struct hlfs **ret);

@@ -276,12 +276,19 @@ static int
 check_volume (void)
 {
   struct hlfs_info info;
+  struct hlfs *volume;
   char since[32];
   int r;
 
   if (look_at_volume (&info) == -1)
     return -1;
-  if (readonly || force || !info.holder_alive)
+  if (readonly)
+    return 0;
+  if (hlfs_open (location, NULL, HLFS_TRY, options, &volume) < 0) {
+    nbdkit_error ("%s", hlfs_error ());
+    return -1;
+  }
+  if (force || !info.holder_alive)
     return 0;
   r = writer_lives ();
   if (r <= 0)

@@ -20,6 +20,9 @@
 #include "store/local.h"
 #include "volume/volume.h"
 
+#define FIRST_CALL_MIN_US 2000000   /* a NameNode may be as slow as that, and well */
+#define READ_TRIES 20       /* to open beside a busy writer; a few per cent fail */
+
 const char *hlfs_version(void)
 {
     return HLFS_VERSION;
@@ -59,6 +62,8 @@ static void hdfs_params(struct hdfs_store_params *p, const struct location *l,
         p->min_replicas = o->min_replicas;
         p->ack_us = o->ack_timeout_us;
         p->hflush = o->durability == DURABILITY_HFLUSH;
+        p->first_call_us = o->unreachable.given ?
+            MAX(options_unreachable_us(o), FIRST_CALL_MIN_US) : 0;
         p->log = o->log;
     }
 }
@@ -72,7 +77,8 @@ static int hdfs_store_at(const struct location *l, unsigned flags,
     authority_of(l, authority, sizeof(authority));
     hdfs_params(&p, l, authority, o);
     p.flags = (flags & LOCAL_CREATE ? HDFS_STORE_CREATE : 0) |
-              (flags & LOCAL_READ_ONLY ? HDFS_STORE_READ_ONLY : 0);
+              (flags & LOCAL_READ_ONLY ? HDFS_STORE_READ_ONLY : 0) |
+              (flags & LOCAL_REMOVE ? HDFS_STORE_REMOVE : 0);
     return hdfs_store_open(&p, ret);
 }
 
@@ -101,7 +107,7 @@ static int store_at(const char *text, unsigned flags, const struct hlfs_options 
 
 /* ---- Volumes -------------------------------------------------------------- */
 
-/* Remove the volume unless somebody holds it. */
+/* Remove the volume unless somebody holds it; a HALF_MADE one has no identity. */
 static int remove_unheld(struct store *s, bool half_made)
 {
     struct identity identity;
@@ -112,6 +118,15 @@ static int remove_unheld(struct store *s, bool half_made)
         res = volume_not_held(s, known ? &identity : NULL);
     }
     return res == 0 ? store_destroy(s) : res;
+}
+
+/* With FORCE what has a segment, or an identity that cannot be read, was one. */
+static bool was_volume(struct store *s)
+{
+    struct identity identity;
+    uint64_t file;
+
+    return volume_identity(s, &identity) != -ENOENT || store_highest(s, 0, &file) == 0;
 }
 
 /* The directory that a failed create made goes again; where somebody else has begun to
@@ -125,7 +140,7 @@ static void create_undo(const char *location, const struct hlfs_options *options
         return;
     }
     (void)snprintf(text, sizeof(text), "%s", error_text());
-    if (store_at(location, 0, options, &s) == 0) {
+    if (store_at(location, LOCAL_REMOVE, options, &s) == 0) {
         (void)remove_unheld(s, true);
         store_free(s);
     }
@@ -138,6 +153,26 @@ static int say_few_nodes(int res)
     return res != -EHOSTDOWN ? res :
            error_prefix(res, "fewer live DataNodes than min-replicas asks for (or "
                         "replication, if that is less)");
+}
+
+/* Found out before anything is made: HDFS gives both of its levels, a directory one. */
+static int durability_suits(const char *location, const struct hlfs_options *o)
+{
+    enum durability asked = o ? o->durability : DURABILITY_STRONGEST;
+    struct location l;
+    int res = location_parse(location, &l);
+
+    if (res < 0) {
+        return res;
+    }
+    if (asked != DURABILITY_STRONGEST &&
+        (l.scheme == LOCATION_HDFS) != (asked != DURABILITY_LOCAL)) {
+        res = error_set(-ENOTSUP, "%s cannot give durability=%s; %s", location,
+                        durability_name(asked), l.scheme == LOCATION_HDFS ?
+                        "its levels are hsync and hflush" : "its level is local");
+    }
+    location_done(&l);
+    return res;
 }
 
 int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *options)
@@ -154,7 +189,10 @@ int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *
         return error_set(-EINVAL, "cannot create %s: its size must be a multiple of 512 "
                          "bytes", location);
     }
-    res = store_at(location, LOCAL_CREATE, options, &s);
+    res = durability_suits(location, options);
+    if (res == 0) {
+        res = store_at(location, LOCAL_CREATE, options, &s);
+    }
     if (res < 0) {
         return res;
     }
@@ -165,25 +203,39 @@ int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *
     return res;
 }
 
+static int open_once(const char *location, unsigned flags,
+                     const struct hlfs_options *options, struct hlfs **ret)
+{
+    struct store *s;
+    int res = store_at(location, flags & HLFS_RDONLY ? LOCAL_READ_ONLY : 0, options, &s);
+
+    if (res < 0) {
+        return res;
+    }
+    if (flags & HLFS_TRY) {
+        *ret = NULL;
+        return volume_try(s, options);
+    }
+    return say_few_nodes(volume_open(s, flags & HLFS_RDONLY ? VOLUME_RDONLY : 0, options,
+                                     ret));
+}
+
 int hlfs_open(const char *location, const char *snapshot, unsigned flags,
               const struct hlfs_options *options, struct hlfs **ret)
 {
-    struct store *s;
-    int res;
+    int res, tries = 0;
 
     error_clear();
-    if (flags & ~HLFS_RDONLY) {
+    if (flags != 0 && flags != HLFS_RDONLY && flags != HLFS_TRY) {
         return error_set(-EINVAL, "cannot open %s: unknown flags %#x", location, flags);
     }
     if (snapshot) {
         return error_set(-ENOENT, "%s has no snapshot \"%s\"", location, snapshot);
     }
-    res = store_at(location, flags & HLFS_RDONLY ? LOCAL_READ_ONLY : 0, options, &s);
-    if (res < 0) {
-        return res;
-    }
-    return say_few_nodes(volume_open(s, flags & HLFS_RDONLY ? VOLUME_RDONLY : 0, options,
-                                     ret));
+    do {    /* who only reads begins again if a writer removed what was being read */
+        res = open_once(location, flags, options, ret);
+    } while (res == -ESTALE && (flags & HLFS_RDONLY) && ++tries < READ_TRIES);
+    return res;
 }
 
 int hlfs_close(struct hlfs *v)
@@ -197,11 +249,11 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
     int res;
 
     error_clear();
-    res = store_at(location, 0, options, &s);
+    res = store_at(location, LOCAL_REMOVE, options, &s);
     if (res < 0) {
         return res;
     }
-    res = remove_unheld(s, options && options->force);
+    res = remove_unheld(s, options && options->force && was_volume(s));
     store_free(s);
     return res;
 }

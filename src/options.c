@@ -137,6 +137,7 @@ static int read_unreachable(const struct row *row, const char *value, void *fiel
     }
     o->unreachable.mode = mode;
     o->unreachable.timeout_us = timeout_us;
+    o->unreachable.given = true;
     return 0;
 }
 

@@ -45,6 +45,7 @@ struct hlfs_options {
     struct {
         enum unreachable_mode mode;
         uint64_t timeout_us;    /* of UNREACHABLE_WAIT_TIME, else 0 */
+        bool given;             /* else opening waits for less than that */
     } unreachable;
     struct {
         uint64_t wait_us;       /* 0: an error at once */

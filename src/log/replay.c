@@ -465,11 +465,21 @@ int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,
         res = store_list(s, 0, from, segment_listed, r);
     }
     if (res < 0) {
+        res = read_only ? replay_outdated(r, res) : res;
         replay_free(r);
         return res;
     }
     *ret = r;
     return 0;
+}
+
+int replay_outdated(const struct replay *r, int res)
+{
+    if ((res != -EBADMSG && res != -ENOENT) || !r->has_newest || !newest_has_changed(r)) {
+        return res;
+    }
+    return error_set(-ESTALE, "%s changed while it was read: a writer is at work; try again",
+                     location(r));
 }
 
 void replay_free(struct replay *r)

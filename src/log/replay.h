@@ -41,6 +41,13 @@ int replay_new(struct store *s, struct store_lane *lane, const uint8_t *uuid,
                struct replay **ret);
 void replay_free(struct replay *r);     /* NULL is fine */
 
+/*
+ * RES came of reading by what R says.  If a writer has begun a segment since, what is
+ * damaged or missing may have been removed: then the result is -ESTALE, with a sentence,
+ * and whoever only reads begins again.  Else it is RES.
+ */
+int replay_outdated(const struct replay *r, int res);
+
 /* The highest file id seen, void ones too. */
 uint64_t replay_highest(const struct replay *r);
 /* The newest valid header; NULL: there is none (a volume nobody wrote to). */

@@ -115,8 +115,14 @@ static int check_nodes(struct hdfs_store *s)
     struct hdfs_op op = { .what = HDFS_NODES };
     const struct hdfs_datanodes *d = &op.call.u.datanodes;
     size_t live = 0;
-    int res = hdfs_do(s->client, &op);
+    int res;
 
+    if (s->min_replicas > s->replication) {
+        return error_set(-EINVAL, "min-replicas=%u is more than the copies that are kept "
+                         "of %s (replication=%u)", s->min_replicas, s->store.location,
+                         s->replication);
+    }
+    res = hdfs_do(s->client, &op);
     if (res == -EACCES) {
         return 0;
     }
@@ -169,11 +175,32 @@ static void set_replication(struct hdfs_store *s, const struct hdfs_store_params
 {
     s->replication = replication;
     s->min_replicas = p->min_replicas ? p->min_replicas : MIN(replication, 2u);
-    s->min_replicas = MIN(s->min_replicas, replication);
 }
 
-/* A volume keeps what it was created with: its identity has as many copies. */
-static int take_replication(struct hdfs_store *s, const struct hdfs_store_params *p)
+/* The NameNode knows nothing of it, and umask(2) cannot tell without changing it. */
+static unsigned process_umask(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    unsigned mask = 077;
+    char line[256];
+
+    while (f && fgets(line, sizeof(line), f) && sscanf(line, "Umask: %o", &mask) != 1) {
+    }
+    if (f) {
+        (void)fclose(f);
+    }
+    return mask;
+}
+
+/* Who may read a file may search its directory. */
+static void set_mode(struct hdfs_store *s, unsigned mode)
+{
+    s->file_mode = (uint16_t)(mode & 0666 & ~process_umask());
+    s->dir_mode = (uint16_t)(s->file_mode | (s->file_mode & 0444) >> 2);
+}
+
+/* A volume keeps what it was created with: its identity has as many copies, and its mode. */
+static int take_identity(struct hdfs_store *s, const struct hdfs_store_params *p)
 {
     char path[HDFS_PATH_BYTES];
     struct hdfs_file file;
@@ -182,9 +209,10 @@ static int take_replication(struct hdfs_store *s, const struct hdfs_store_params
     hdfs_path(s, "volume", path);
     res = hdfs_stat_path(s, path, &file);
     if (res == 0) {
-        if (file.replication > 0) {
+        if (file.replication > 0 && !p->replication) {
             set_replication(s, p, file.replication);
         }
+        set_mode(s, file.mode);
         hdfs_file_done(&file);
     }
     return res == -ENOENT ? 0 : res;
@@ -195,10 +223,10 @@ static int open_inside(struct hdfs_store *s, const struct hdfs_store_params *p)
     bool create = (p->flags & HDFS_STORE_CREATE) != 0;
     int res = create ? 0 : find_volume_dir(s);
 
-    if (res == 0 && !create && !p->replication) {
-        res = take_replication(s, p);
+    if (res == 0 && !create) {
+        res = take_identity(s, p);
     }
-    if (res == 0 && !s->read_only) {
+    if (res == 0 && !s->read_only && !(p->flags & HDFS_STORE_REMOVE)) {
         res = check_nodes(s);
     }
     if (res == 0 && create) {
@@ -248,13 +276,10 @@ static int check_params(const struct hdfs_store_params *p)
 
 static void take_params(struct hdfs_store *s, const struct hdfs_store_params *p)
 {
-    unsigned mode = p->mode & 0666;
-
     (void)snprintf(s->path, sizeof(s->path), "%s", p->path);
     (void)snprintf(s->store.location, sizeof(s->store.location), "hdfs://%s%s",
                    hdfs_name(s->client), p->path);
-    s->file_mode = (uint16_t)mode;
-    s->dir_mode = (uint16_t)(mode | (mode & 0444) >> 2);
+    set_mode(s, p->mode);
     set_replication(s, p, p->replication ? p->replication : hdfs_replication(s->client));
     s->read_only = (p->flags & HDFS_STORE_READ_ONLY) != 0;
     s->hsync = !p->hflush;
@@ -267,6 +292,7 @@ int hdfs_store_open(const struct hdfs_store_params *p, struct store **ret)
     struct hdfs_params params = {
         .authority = p->authority, .conf_dir = p->conf_dir, .user = p->user,
         .log = p->log, .ack_us = p->ack_us, .call_us = p->call_us,
+        .first_call_us = p->first_call_us,
     };
     struct hdfs_store *s;
     int res = check_params(p);

@@ -14,17 +14,20 @@
 
 #define HDFS_STORE_CREATE (1u << 0)     /* make the directory; -EEXIST if it is there */
 #define HDFS_STORE_READ_ONLY (1u << 1)  /* create, change and knock at nothing */
+#define HDFS_STORE_REMOVE (1u << 2)     /* nothing is going to be written: no node is needed */
 
 struct hdfs_store_params {
     const char *authority;      /* "host:port" or a nameservice; "": fs.defaultFS */
     const char *path;           /* absolute, normalised (location.h) */
     unsigned flags;
-    unsigned mode;              /* the most permission files may have; 0600: dirs 0700 */
+    unsigned mode;              /* of HDFS_STORE_CREATE: the most permission files get, the
+                                 * umask takes more; 0600: dirs 0700 */
     const char *user;           /* NULL: $HADOOP_USER_NAME, else the OS user */
     const char *conf_dir;       /* NULL: $HADOOP_CONF_DIR, else /etc/hadoop/conf */
     uint32_t replication;       /* 0: the cluster's */
     uint32_t min_replicas;      /* 0: min(2, replication) */
     uint64_t ack_us;            /* 0: 2 s; a pipeline silent for longer is broken */
+    uint64_t first_call_us;     /* 0: 10 s; opening fails after so long without an answer */
     uint64_t call_us;           /* 0: 20 s; an operation fails after NameNodes were
                                  * silent for longer */
     bool hflush;                /* durable means in the memory of all replicas' nodes */

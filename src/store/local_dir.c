@@ -179,6 +179,22 @@ static int dir_open_checked(struct local_dir *d, const char *path, unsigned flag
     return 0;
 }
 
+static void set_mode(struct local_dir *d, unsigned mode)
+{
+    d->file_mode = mode & 0666;
+    d->dir_mode = d->file_mode | (mode & 0444) >> 2;    /* who may read may search */
+}
+
+/* A volume keeps the mode that it was created with, by any later writer. */
+static void take_mode(struct local_dir *d)
+{
+    struct stat st;
+
+    if (fstatat(d->fd, "volume", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
+        set_mode(d, st.st_mode);
+    }
+}
+
 int local_dir_open(struct local_dir *d, const char *path, unsigned flags, unsigned mode)
 {
     int r;
@@ -188,8 +204,7 @@ int local_dir_open(struct local_dir *d, const char *path, unsigned flags, unsign
     (void)pthread_mutex_init(&d->lock, NULL);
     d->read_only = (flags & LOCAL_READ_ONLY) != 0;
     d->direct = (flags & LOCAL_NO_DIRECT) == 0;
-    d->file_mode = mode & 0666;
-    d->dir_mode = d->file_mode | (mode & 0444) >> 2;    /* who may read may search */
+    set_mode(d, mode);
     if (flags & LOCAL_CREATE) {
         r = dir_make(path, d->dir_mode);
         if (r < 0) {
@@ -212,6 +227,7 @@ int local_dir_open(struct local_dir *d, const char *path, unsigned flags, unsign
         local_dir_close(d);
         return r;
     }
+    take_mode(d);
     dir_probe(d);
     return 0;
 }

@@ -2,6 +2,7 @@
 /* What a volume is, and what it has done: for info, stat and tests. */
 #include "volume/private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,7 +59,7 @@ static void info_of_holder(struct hlfs *v, struct hlfs_info *i)
 int volume_info(struct hlfs *v, struct hlfs_info *i)
 {
     struct store_stat st = { 0 };
-    int res = store_stat(v->store, &st);
+    int res = monitor_forked(v) ? -ECHILD : store_stat(v->store, &st);
 
     memset(i, 0, sizeof(*i));
     if (res < 0) {
@@ -90,6 +91,9 @@ int volume_info(struct hlfs *v, struct hlfs_info *i)
 
 int volume_counters(struct hlfs *v, struct hlfs_counters *c)
 {
+    if (monitor_forked(v)) {
+        return -ECHILD;
+    }
     monitor_enter(v);
     *c = v->counters;
     c->layer_bytes = layer_bytes(v->active) + (v->frozen ? layer_bytes(v->frozen) : 0);

@@ -333,7 +333,7 @@ static int open_read_only(struct hlfs *v)
     int res = replay_look(v, v->lane, true, &r);
 
     if (res == 0) {
-        res = replay(v, 0, r, &facts);
+        res = replay_outdated(r, replay(v, 0, r, &facts));
     }
     replay_free(r);
     return res;
@@ -760,16 +760,15 @@ static int tail_again(struct hlfs *v, struct replay *r, struct store_lane *lane,
                      v->store->location, error_name(res));
 }
 
-static int durability_check(const struct hlfs *v)
+static int durability_check(const struct store *s, enum durability durability)
 {
-    const char *asked = durability_name(v->options.durability);
+    const char *asked = durability_name(durability);
 
-    if (v->options.durability == DURABILITY_STRONGEST ||
-        strcmp(asked, v->store->durability) == 0) {
+    if (durability == DURABILITY_STRONGEST || strcmp(asked, s->durability) == 0) {
         return 0;
     }
     return error_set(-ENOTSUP, "%s cannot give durability=%s; its level is %s",
-                     v->store->location, asked, v->store->durability);
+                     s->location, asked, s->durability);
 }
 
 /* We have voted with EPOCH: read the log, and begin to write. */
@@ -797,7 +796,7 @@ static int open_for_writing(struct hlfs *v)
 {
     struct store_lane *lane;
     uint64_t epoch = 0, segment_bytes;
-    int res = durability_check(v);
+    int res = durability_check(v->store, v->options.durability);
 
     if (res < 0) {
         return res;
@@ -904,6 +903,29 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     return 0;
 }
 
+/* The identity of S, if that can be opened. */
+static int identity_check(struct store *s, bool read_only, struct identity *ret)
+{
+    int res = volume_identity(s, ret);
+
+    return res == 0 && !read_only && (ret->features_ro & ~FEATURES_RO_KNOWN) ?
+           only_to_be_read(s) : res;
+}
+
+int volume_try(struct store *s, const struct hlfs_options *o)
+{
+    struct identity identity;
+    int res;
+
+    error_clear();
+    res = identity_check(s, false, &identity);
+    if (res == 0 && o) {
+        res = durability_check(s, o->durability);
+    }
+    store_free(s);
+    return res;
+}
+
 int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
                 struct hlfs **ret)
 {
@@ -911,13 +933,8 @@ int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
     int res;
 
     error_clear();
-    res = volume_identity(s, &identity);
+    res = identity_check(s, flags & VOLUME_RDONLY, &identity);
     if (res < 0) {
-        store_free(s);
-        return res;
-    }
-    if (!(flags & VOLUME_RDONLY) && (identity.features_ro & ~FEATURES_RO_KNOWN)) {
-        res = only_to_be_read(s);
         store_free(s);
         return res;
     }

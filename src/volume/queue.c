@@ -86,8 +86,12 @@ void queue_free(struct hlfs_queue *q)
 
 int queue_fd(struct hlfs_queue *q)
 {
-    int fd = store_lane_fd(q->lane);
+    int fd;
 
+    if (monitor_forked(q->v)) {
+        return -ECHILD;
+    }
+    fd = store_lane_fd(q->lane);
     monitor_enter(q->v);
     q->fd_given = true;
     if (fd >= 0 && !list_empty(&q->finished)) {
@@ -338,6 +342,9 @@ void queue_kick(struct hlfs_queue *q)
 {
     struct hlfs *v = q->v;
 
+    if (monitor_forked(v)) {
+        return;
+    }
     store_kick(q->lane);
     monitor_enter(v);
     monitor_pump_now(v);

@@ -24,6 +24,9 @@
 int volume_create(struct store *s, uint64_t size, unsigned flags,
                   const struct hlfs_options *o);
 
+/* See HLFS_TRY.  Owns S from now on.  Sentence. */
+int volume_try(struct store *s, const struct hlfs_options *o);
+
 /*
  * Open the volume in S, which it owns from now on (also on failure).  Blocks.
  * Sentence.

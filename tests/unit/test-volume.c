@@ -657,6 +657,8 @@ static void calls_in_a_forked_child_are_refused(void **state _unused_)
     static uint8_t block[4096];
     struct hlfs_queue *q, *other = NULL;
     struct hlfs_completion c;
+    struct hlfs_info info;
+    struct hlfs_counters counters;
     struct hlfs *v;
     int status;
     pid_t pid;
@@ -677,7 +679,10 @@ static void calls_in_a_forked_child_are_refused(void **state _unused_)
               queue_submit(q, &a) != -ECHILD ? 4 :
               queue_reap(q, &c, 1, -1) != -ECHILD ? 5 :
               queue_new(v, 1, &other) != -ECHILD ? 6 :
-              volume_close(v) != -ECHILD ? 7 : 0);
+              queue_fd(q) != -ECHILD ? 7 :
+              volume_info(v, &info) != -ECHILD ? 8 :
+              volume_counters(v, &counters) != -ECHILD ? 9 :
+              volume_close(v) != -ECHILD ? 10 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
