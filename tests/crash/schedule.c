@@ -202,11 +202,38 @@ static void step_turn(struct run *r, struct writer *x)
     }
 }
 
+static bool finds_room(struct world *w, struct writer *x)
+{
+    for (int i = 0; i < 40 && !writer_dead(x) && !world_failed(w); i++) {
+        uint64_t before = w->enospc;
+
+        writer_run(x, 1000000);
+        writer_submit(x, REQUEST_WRITE, 0, MIN(w->bytes, KIB(4)), HLFS_FUA);
+        writer_settle(x);
+        if (w->enospc == before) {
+            return true;
+        }
+    }
+    return writer_dead(x) || world_failed(w);
+}
+
+/* Each append that failed cost the room of a segment, and the reserve is that of one:
+ * after two somebody has to give the disk more room. */
+static bool reserve_was_eaten(struct world *w, struct writer *x)
+{
+    struct hlfs_counters c = { 0 };
+
+    if (volume_counters(x->v, &c) < 0 || c.segments_broken < 2) {
+        return false;
+    }
+    sim_options(w->sim)->disk_bytes += 2 * w->options.segment_bytes;
+    return true;
+}
+
 /* A full disk can always be emptied. */
 static void empty_the_disk(struct run *r, struct writer *x)
 {
     struct world *w = r->w;
-    uint64_t before;
 
     if (w->faults) {
         return;
@@ -217,16 +244,7 @@ static void empty_the_disk(struct run *r, struct writer *x)
     }
     writer_submit(x, REQUEST_FLUSH, 0, 0, 0);
     writer_settle(x);
-    for (int i = 0; i < 40 && !writer_dead(x) && !world_failed(w); i++) {
-        writer_run(x, 1000000);
-        before = w->enospc;
-        writer_submit(x, REQUEST_WRITE, 0, MIN(w->bytes, KIB(4)), HLFS_FUA);
-        writer_settle(x);
-        if (w->enospc == before) {
-            return;
-        }
-    }
-    if (!writer_dead(x)) {
+    if (!finds_room(w, x) && !(reserve_was_eaten(w, x) && finds_room(w, x))) {
         struct hlfs_info i = { 0 };
 
         (void)volume_info(x->v, &i);
