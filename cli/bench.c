@@ -43,9 +43,10 @@ static int time_parse(const char *text, uint64_t *ret_ns)
     double seconds = strtod(text, &end);
 
     if (end == text || *end != '\0' || !(seconds > 0 && seconds <= 1e6)) {
-        return fail_usage("--time cannot be \"%s\": it is a number of seconds", text);
+        return fail_usage("--time cannot be \"%s\": it is a number of seconds "
+                          "above 0, up to 1000000", text);
     }
-    *ret_ns = (uint64_t)(seconds * 1e9);
+    *ret_ns = seconds < 1e-9 ? 1 : (uint64_t)(seconds * 1e9);   /* 0: no limit */
     return EXIT_OK;
 }
 

@@ -25,6 +25,8 @@ static void finding_print(void *opaque, int error, const char *text)
 
 static void check_print(const struct hlfs_check_result *c)
 {
+    printf("as of %s\n", c->as_of_us ? time_format(c->as_of_us).text :
+           "an unknown time");
     printf("%" PRIu64 " segments, %" PRIu64 " records, %" PRIu64 " pages and %" PRIu64
            " blocks were looked at.\n", c->segments, c->records, c->pages, c->blocks);
     if (c->errors == 0 && c->warnings == 0) {
@@ -47,6 +49,7 @@ static void check_print_json(const char *location, const struct hlfs_check_resul
     json_add_uint(o, "blocks", c->blocks);
     json_add_uint(o, "errors", c->errors);
     json_add_uint(o, "warnings", c->warnings);
+    json_add_uint(o, "as_of_us", c->as_of_us);
     json_object_object_add(o, "findings", findings);
     json_print(o);
 }

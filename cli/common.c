@@ -179,6 +179,17 @@ int volume_open(const struct arguments *a, const char *text, unsigned flags,
     return status;
 }
 
+int volume_look(const struct arguments *a, const char *location)
+{
+    struct hlfs *v;
+    int r = hlfs_open(location, NULL, HLFS_RDONLY, a->options, &v);
+
+    if (r == 0) {
+        (void)hlfs_close(v);
+    }
+    return r;
+}
+
 /* ---- JSON ----------------------------------------------------------------- */
 
 void json_print(struct json_object *object)
@@ -198,9 +209,50 @@ void json_add_bool(struct json_object *o, const char *key, bool value)
     json_object_object_add(o, key, json_object_new_boolean(value));
 }
 
+/* How many bytes the UTF-8 character at TEXT has; 0: there is none. */
+static size_t utf8_bytes(const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 :
+               p[0] < 0xf5 ? 4 : 0;
+
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    /* Not the shortest form; one half of a pair of UTF-16; above U+10FFFF. */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) {
+        return 0;
+    }
+    return n;
+}
+
+struct json_object *json_string(const char *value)
+{
+    static const char replacement[] = "\xef\xbf\xbd";    /* U+FFFD */
+    char *text = malloc(3 * strlen(value) + 1);
+    struct json_object *ret;
+    size_t n = 0;
+
+    while (text && *value) {
+        size_t bytes = utf8_bytes(value);
+        const char *from = bytes ? value : replacement;
+        size_t len = bytes ? bytes : sizeof(replacement) - 1;
+
+        memcpy(text + n, from, len);
+        n += len;
+        value += bytes ? bytes : 1;
+    }
+    ret = text ? json_object_new_string_len(text, (int)n) : NULL;
+    free(text);
+    return ret;
+}
+
 void json_add_string(struct json_object *o, const char *key, const char *value)
 {
-    json_object_object_add(o, key, json_object_new_string(value));
+    json_object_object_add(o, key, json_string(value));
 }
 
 void json_add_double(struct json_object *o, const char *key, double value)

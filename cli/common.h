@@ -137,6 +137,10 @@ int location_split(const char *text, char **ret_location, char **ret_snapshot);
 int volume_open(const struct arguments *a, const char *text, unsigned flags,
                 struct hlfs **ret);
 
+/* What opening LOCATION read-only gives: 0, or -errno with the library's sentence.
+ * -ENOENT: there is no volume; -ENOTDIR: it is no directory. */
+int volume_look(const struct arguments *a, const char *location);
+
 /* ---- JSON ----------------------------------------------------------------- */
 
 /* One line on stdout; frees OBJECT. */
@@ -145,6 +149,8 @@ void json_print(struct json_object *object);
 void json_add_uint(struct json_object *o, const char *key, uint64_t value);
 void json_add_bool(struct json_object *o, const char *key, bool value);
 void json_add_string(struct json_object *o, const char *key, const char *value);
+/* JSON is UTF-8: each byte of VALUE that is not becomes U+FFFD. */
+struct json_object *json_string(const char *value);
 /* With three digits after the point: times in microseconds and seconds. */
 void json_add_double(struct json_object *o, const char *key, double value);
 

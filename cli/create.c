@@ -29,15 +29,34 @@ static int volume_size_parse(const char *text, uint64_t *ret_bytes)
     return EXIT_OK;
 }
 
-/* For --force: make room at LOCATION.  Nothing there is fine. */
+/* For --force: make room at LOCATION.  Nothing there is fine; what is no volume is for
+ * hlfs_create() to say. */
 static int target_remove(const struct arguments *a, const char *location)
 {
     int r = hlfs_remove(location, a->options);
 
-    if (r < 0 && r != -ENOENT) {
+    if (r < 0 && r != -ENOENT && r != -ENOTDIR) {
         return fail_library(r, location);
     }
     return EXIT_OK;
+}
+
+/* The library has just said that LOCATION exists: add what helps, if something does. */
+static int target_exists(const struct arguments *a, const char *location)
+{
+    char sentence[1024];
+    int r;
+
+    (void)snprintf(sentence, sizeof(sentence), "%s", hlfs_error());
+    r = volume_look(a, location);
+    if (r == -ENOENT || r == -ENOTDIR) {
+        return fail("%s", sentence);
+    }
+    if (r == -EBADMSG || r == -ENOTSUP) {
+        return fail("%s (--force -o force=yes replaces one that cannot be read)",
+                    sentence);
+    }
+    return fail("%s (--force replaces a volume that nobody holds)", sentence);
 }
 
 int create_run(const struct arguments *a)
@@ -58,13 +77,39 @@ int create_run(const struct arguments *a)
             r = status == EXIT_OK ? hlfs_create(location, bytes, a->options) : 0;
         }
         if (r == -EEXIST && !a->value[OPTION_FORCE]) {
-            status = fail("%s (--force replaces a volume)", hlfs_error());
+            status = target_exists(a, location);
         } else if (r < 0) {
             status = fail_library(r, location);
         }
     }
     free(location);
     return status;
+}
+
+static int name_ignore(void *opaque, const char *name)
+{
+    return 0;
+}
+
+/* Is there something that could be removed?  With force a directory will do. */
+static int removal_look(const struct arguments *a, const char *location)
+{
+    bool force = false;
+    int r;
+
+    for (unsigned i = 0; i < a->set_count; i++) {
+        if (strncmp(a->sets[i], "force=", 6) == 0) {
+            force = strcmp(a->sets[i], "force=yes") == 0;
+        }
+    }
+    r = volume_look(a, location);
+    if (r == -ENOTDIR || (r == -ENOENT && !force)) {
+        return fail_library(r, location);
+    }
+    if (r == -ENOENT && hlfs_list(location, a->options, name_ignore, NULL) == -ENOENT) {
+        return fail("there is no volume %s: there is no such directory", location);
+    }
+    return EXIT_OK;
 }
 
 /* Ask on the terminal.  EXIT_OK: go on. */
@@ -97,7 +142,10 @@ int rm_run(const struct arguments *a)
         return status;
     }
     if (!a->value[OPTION_YES]) {
-        status = removal_confirm(location);
+        status = removal_look(a, location);
+        if (status == EXIT_OK) {
+            status = removal_confirm(location);
+        }
     }
     if (status == EXIT_OK) {
         r = hlfs_remove(location, a->options);

@@ -34,7 +34,7 @@ static struct json_object *nodes_to_json(const char *tail)
     (void)snprintf(copy, sizeof(copy), "%s", tail);
     while ((node = strsep(&rest, " ")) != NULL) {
         if (node[0]) {
-            json_object_array_add(array, json_object_new_string(node));
+            json_object_array_add(array, json_string(node));
         }
     }
     return array;
@@ -167,14 +167,16 @@ struct listing {
 static void ls_print(struct listing *l, const char *name, const struct hlfs_info *i)
 {
     if (l->count++ == 0) {
-        printf("%-24s %12s %12s %12s  %s\n", "NAME", "SIZE", "LOG", "LIVE", "HELD BY");
+        printf("%-24s %12s %12s %12s  %-20s  %s\n", "NAME", "SIZE", "LOG", "LIVE",
+               "AS OF", "HELD BY");
     }
     if (!i) {
-        printf("%-24s %12s %12s %12s  unknown\n", name, "?", "?", "?");
+        printf("%-24s %12s %12s %12s  %-20s  unknown\n", name, "?", "?", "?", "?");
         return;
     }
-    printf("%-24s %12s %12s %12s", name, size_format(i->size_bytes).text,
-           size_format(i->log_bytes).text, size_format(i->live_bytes).text);
+    printf("%-24s %12s %12s %12s  %-20s", name, size_format(i->size_bytes).text,
+           size_format(i->log_bytes).text, size_format(i->live_bytes).text,
+           i->as_of_us ? time_format(i->as_of_us).text : "none");
     if (i->holder_alive) {
         printf("  %s, pid %" PRIu32, i->holder_host, i->holder_pid);
     }

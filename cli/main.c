@@ -25,8 +25,8 @@ static const struct command commands[] = {
       "Say what a volume is, and who holds it", NULL, info_run },
     { "rm", "LOC", 1, 1, BIT(OPTION_YES),
       "Remove a volume with everything in it",
-      "Refused while a writer lives.  A half-made or unreadable volume goes with\n"
-      "-o force=yes.\n", rm_run },
+      "Refused while a writer lives.  A half-made or unreadable volume, or one of\n"
+      "another format version, goes with -o force=yes.\n", rm_run },
     { "serve", "LOC|DIR", 1, 1,
       BIT(OPTION_SOCKET) | BIT(OPTION_PORT) | BIT(OPTION_READ_ONLY),
       "Serve a volume, or each of a directory, over NBD",

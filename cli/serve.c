@@ -195,16 +195,22 @@ static const char *plugin_find(void)
 
 static int first_name(void *opaque, const char *name)
 {
-    *(bool *)opaque = true;
     return -ECANCELED;      /* one is enough */
 }
 
+/* A directory that is no volume: the volumes in it, now or later, are exports.  What is
+ * neither is a volume for nbdkit, which says what is wrong. */
 static bool is_directory_of_volumes(const struct arguments *a, const char *location)
 {
-    bool found = false;
+    int r = volume_look(a, location);
+    int listed;
 
-    (void)hlfs_list(location, a->options, first_name, &found);
-    return found;
+    if (r != -ENOENT && r != -EINVAL) {
+        return false;
+    }
+    listed = hlfs_list(location, a->options, first_name, NULL);
+    /* The root of an HDFS cannot be a volume, but have some. */
+    return r == -EINVAL ? listed == -ECANCELED : listed != -ENOENT && listed != -ENOTDIR;
 }
 
 struct server {

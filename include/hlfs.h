@@ -85,17 +85,17 @@ HLFS_PUBLIC void hlfs_options_free(struct hlfs_options *o);     /* NULL is fine 
  *            min-replicas    number                      min(2, replication)
  *            user            name                        HADOOP_USER_NAME, or the OS user
  *            hadoop-conf     directory                   HADOOP_CONF_DIR, /etc/hadoop/conf
- *            control         yes | no                    no
+ *            control         yes | no                    no (no effect yet)
  *            force           yes | no                    no: take over a living writer
  *            network-fs      yes | no                    no: allow NFS, CIFS, FUSE
- *            cache-shared    yes | no                    no
+ *            cache-shared    yes | no                    no (no effect yet)
  *   create   block-size      4K to 64K, a power of two   4K
- *            segment-size    4M to 1G                    by the volume's size
+ *            segment-size    4M to 1G, multiple of 1M    by the volume's size
  *            compression     none                        none
  *            replication     number                      the cluster's
- *            keep            time                        0
+ *            keep            0 (more in later versions)  0
  *            mode            octal                       0600
- *            clonable-by     group
+ *            clonable-by     for later versions
  */
 HLFS_PUBLIC int hlfs_options_set(struct hlfs_options *o, const char *key,
                                  const char *value);
@@ -325,6 +325,7 @@ struct hlfs_check_result {
     uint64_t segments, records, pages, blocks;      /* looked at */
     uint64_t errors;                                /* damage: something is lost */
     uint64_t warnings;                              /* rubbish, wrong counts */
+    uint64_t as_of_us;              /* time of the newest record seen; 0: unknown */
 };
 
 /*
@@ -338,7 +339,10 @@ HLFS_PUBLIC int hlfs_check(const char *location, const struct hlfs_options *opti
                            void *opaque, struct hlfs_check_result *ret,
                            size_t ret_bytes);
 
-/* What the log holds, for people: one line after the other, segment by segment. */
+/*
+ * What the log holds, for people: one line after the other, segment by segment.  The
+ * first says as of when: the time of the newest record when it began.
+ */
 HLFS_PUBLIC int hlfs_dump(const char *location, const struct hlfs_options *options,
                           void (*fn)(void *opaque, const char *line), void *opaque);
 

@@ -110,12 +110,16 @@ static int store_at(const char *text, unsigned flags, const struct hlfs_options 
 /* Remove the volume unless somebody holds it; a HALF_MADE one has no identity. */
 static int remove_unheld(struct store *s, bool half_made)
 {
+    char text[ERROR_TEXT_BYTES - 100];
     struct identity identity;
     int res = volume_identity(s, &identity);
     bool known = res == 0;
 
     if (known || half_made) {
         res = volume_not_held(s, known ? &identity : NULL);
+    } else if (res == -EBADMSG || res == -ENOTSUP) {
+        (void)snprintf(text, sizeof(text), "%s", error_text());
+        (void)error_set(res, "%s; with -o force=yes it is removed all the same", text);
     }
     return res == 0 ? store_destroy(s) : res;
 }
@@ -203,6 +207,22 @@ int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *
     return res;
 }
 
+/* No volume has one yet. */
+static int no_snapshot(const char *location, const char *snapshot,
+                       const struct hlfs_options *options)
+{
+    struct identity identity;
+    struct store *s;
+    int res = store_at(location, LOCAL_READ_ONLY, options, &s);
+
+    if (res == 0) {
+        res = volume_identity(s, &identity);
+        store_free(s);
+    }
+    return res < 0 ? res : error_set(-ENOENT, "%s has no snapshot \"%s\"", location,
+                                     snapshot);
+}
+
 static int open_once(const char *location, unsigned flags,
                      const struct hlfs_options *options, struct hlfs **ret)
 {
@@ -230,7 +250,7 @@ int hlfs_open(const char *location, const char *snapshot, unsigned flags,
         return error_set(-EINVAL, "cannot open %s: unknown flags %#x", location, flags);
     }
     if (snapshot) {
-        return error_set(-ENOENT, "%s has no snapshot \"%s\"", location, snapshot);
+        return no_snapshot(location, snapshot, options);
     }
     do {    /* who only reads begins again if a writer removed what was being read */
         res = open_once(location, flags, options, ret);
@@ -268,12 +288,22 @@ static int list_one(const char *dir, const char *name,
 {
     char path[4096];
     struct stat st;
+    int error = 0;
 
-    if (snprintf(path, sizeof(path), "%s/%s/volume", dir, name) >= (int)sizeof(path) ||
-        stat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
+    if (snprintf(path, sizeof(path), "%s/%s/volume", dir, name) >= (int)sizeof(path)) {
+        error = ENAMETOOLONG;
+    } else if (stat(path, &st) < 0) {
+        error = errno;
+    }
+    /* There is none, or it is not for us to see; a link to itself is nothing either. */
+    if (error == ENOENT || error == ENOTDIR || error == EACCES || error == ELOOP) {
         return 0;
     }
-    return fn(opaque, name);
+    if (error != 0) {
+        return error_set(-error, "cannot look at %s/%s: %s", dir, name,
+                         error_name(error));
+    }
+    return S_ISREG(st.st_mode) ? fn(opaque, name) : 0;
 }
 
 static int list_hdfs(const struct location *l, const struct hlfs_options *o,

@@ -163,6 +163,12 @@ static int read_durability(const struct row *row, const char *value, void *field
     return refuse(row, value);
 }
 
+static int not_yet(const struct row *row, const char *value, const char *what)
+{
+    return error_set(-EINVAL, "option %s cannot be \"%.100s\": this version has no %s "
+                     "yet, it takes %s", row->name, value, what, row->allowed);
+}
+
 static int read_compression(const struct row *row, const char *value, void *field)
 {
     if (strcmp(value, "none") == 0) {
@@ -171,11 +177,28 @@ static int read_compression(const struct row *row, const char *value, void *fiel
     }
     if (strcmp(value, "lz4") == 0 || strcmp(value, "zstd") == 0 ||
         strncmp(value, "zstd:", 5) == 0) {
-        return error_set(-EINVAL, "option %s cannot be \"%.100s\": this build has no "
-                         "compression yet, it takes %s", row->name, value,
-                         row->allowed);
+        return not_yet(row, value, "compression");
     }
     return refuse(row, value);
+}
+
+static int read_keep(const struct row *row, const char *value, void *field)
+{
+    uint64_t us;
+
+    if (parse_time(value, &us) < 0 || us > row->max) {
+        return refuse(row, value);
+    }
+    if (us > 0) {
+        return not_yet(row, value, "history");
+    }
+    *(uint64_t *)field = us;
+    return 0;
+}
+
+static int read_clonable_by(const struct row *row, const char *value, void *field)
+{
+    return not_yet(row, value, "clones");
 }
 
 /* Permission bits of files: the owner reads and writes, nobody executes. */
@@ -227,12 +250,11 @@ static const struct row rows[] = {
     { "compression", read_compression, FIELD(compression), true, .allowed = "none" },
     { "replication", read_count, FIELD(replication), true, 1, 512,
       .allowed = "a number from 1 to 512" },
-    { "keep", read_time, FIELD(keep_us), true, 0, 36500 * DAY_US,
-      .allowed = "a time from 0 to 36500d, as in 2h" },
+    { "keep", read_keep, FIELD(keep_us), true, 0, 36500 * DAY_US, .allowed = "0" },
     { "mode", read_mode, FIELD(mode), true,
       .allowed = "octal permissions from 0600 to 0666, reading and writing only" },
-    { "clonable-by", read_string, FIELD(clonable_by), true, .max = 255,
-      .allowed = "a group's name" },
+    { "clonable-by", read_clonable_by, FIELD(clonable_by), true,
+      .allowed = "no value" },
 };
 
 static const struct row *row_find(const char *name)

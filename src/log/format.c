@@ -55,13 +55,15 @@ int identity_decode(const void *buf, size_t len, struct identity *ret)
     if (len != sizeof(*d) || memcmp(d->magic, identity_magic, 8) != 0) {
         return -EBADMSG;
     }
-    if (le32(d->version) != FORMAT_VERSION) {
+    *ret = (struct identity){ .version = le32(d->version) };
+    if (ret->version != FORMAT_VERSION) {
         return -ENOTSUP;
     }
     if (le32(d->crc) != crc32c(0, (const char *)buf + 12, sizeof(*d) - 12)) {
         return -EBADMSG;
     }
-    if (le32(d->features_incompat) & ~FEATURES_INCOMPAT_KNOWN) {
+    ret->features_incompat = le32(d->features_incompat);
+    if (ret->features_incompat & ~FEATURES_INCOMPAT_KNOWN) {
         return -ENOTSUP;
     }
     block_bytes = le32(d->block_bytes);

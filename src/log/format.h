@@ -59,7 +59,8 @@ struct identity_disk {
 static_assert(sizeof(struct identity_disk) == IDENTITY_BYTES, "format.md 3");
 
 void identity_encode(const struct identity *id, void *buf);
-/* -EBADMSG: not an identity, or damaged; -ENOTSUP: another version or feature. */
+/* -EBADMSG: not an identity, or damaged; -ENOTSUP: another version or feature, and of
+ * RET the version and, if that is ours, features_incompat are set. */
 int identity_decode(const void *buf, size_t len, struct identity *ret);
 
 /* ---- Segment header ------------------------------------------------------- */

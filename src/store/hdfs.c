@@ -142,14 +142,35 @@ static int check_nodes(struct hdfs_store *s)
     return 0;
 }
 
+static const char *what_exists(struct hdfs_store *s, unsigned kind)
+{
+    char path[HDFS_PATH_BYTES];
+    struct hdfs_file file;
+    int res;
+
+    if (kind != HDFS_DIRECTORY) {
+        return "it exists and is no directory";
+    }
+    hdfs_path(s, "volume", path);
+    res = hdfs_stat_path(s, path, &file);
+    if (res == 0) {
+        hdfs_file_done(&file);
+        return "there is a volume already";
+    }
+    return res == -ENOENT ? "the directory exists and is no volume" : "it exists";
+}
+
 static int make_volume_dir(struct hdfs_store *s)
 {
+    unsigned kind;
     struct hdfs_file file;
     int res = hdfs_stat_path(s, s->path, &file);
 
     if (res == 0) {
+        kind = file.kind;
         hdfs_file_done(&file);
-        return error_set(-EEXIST, "cannot create %s: it exists", s->store.location);
+        return error_set(-EEXIST, "cannot create %s: %s", s->store.location,
+                         what_exists(s, kind));
     }
     return res == -ENOENT ? hdfs_make_dir(s, s->path, false) : res;
 }
@@ -162,7 +183,7 @@ static int find_volume_dir(struct hdfs_store *s)
 
     if (res < 0) {
         return res != -ENOENT ? res : error_set(
-            res, "cannot open %s: there is no such directory", s->store.location);
+            res, "there is no volume %s: there is no such directory", s->store.location);
     }
     is_dir = file.kind == HDFS_DIRECTORY;
     hdfs_file_done(&file);

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-/* 1: it is one, 0: it isn't. */
+/* 1: it is one, 0: it isn't, or -errno with a sentence. */
 static int is_volume(struct hdfs *client, const char *dir, const struct hdfs_file *f)
 {
     char path[HDFS_PATH_BYTES];
@@ -23,8 +23,12 @@ static int is_volume(struct hdfs *client, const char *dir, const struct hdfs_fil
         return 0;
     }
     res = hdfs_do(client, &op);
-    if (res < 0) {
+    if (res == -ENOENT || res == -ENOTDIR || res == -EACCES) {
         return 0;       /* there is none, or it is not for us to see */
+    }
+    if (res < 0) {
+        return error_set(res, "cannot look at hdfs://%s%s: %s", hdfs_name(client), path,
+                         op.call.message[0] ? op.call.message : error_name(res));
     }
     res = op.call.u.file.kind == HDFS_FILE;
     hdfs_file_done(&op.call.u.file);
@@ -36,14 +40,15 @@ struct volumes {
     const char *dir;
     int (*fn)(void *opaque, const char *name);
     void *opaque;
-    int res;                /* what FN returned, if not 0 */
+    int res;                /* what ended it, if not 0: FN's, or an error of ours */
 };
 
 static int one_volume(void *opaque, const struct hdfs_file *f)
 {
     struct volumes *v = opaque;
 
-    if (is_volume(v->client, v->dir, f)) {
+    v->res = is_volume(v->client, v->dir, f);
+    if (v->res == 1) {
         v->res = v->fn(v->opaque, f->name);
     }
     return v->res != 0 ? -ECANCELED : 0;

@@ -76,14 +76,49 @@ static int sync_parent(const char *path)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+static const char *what_exists(const char *path)
+{
+    char identity[PATH_MAX];
+    struct stat st;
+
+    if (stat(path, &st) < 0) {
+        return "it exists";
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        return "it exists and is no directory";
+    }
+    (void)snprintf(identity, sizeof(identity), "%s/volume", path);
+    return stat(identity, &st) == 0 ? "there is a volume already" :
+           errno == ENOENT ? "the directory exists and is no volume" : "it exists";
+}
+
+/* mkdir(PATH) failed with R. */
+static int dir_not_made(const char *path, int r)
+{
+    char parent[PATH_MAX];
+    size_t len;
+
+    if (r == -EEXIST) {
+        return error_set(r, "cannot create %s: %s", path, what_exists(path));
+    }
+    if (r != -ENOENT && r != -ENOTDIR) {
+        return error_set(r, "cannot make directory %s: %s", path, error_name(r));
+    }
+    parent_path(parent, path);
+    len = strlen(parent);
+    while (len > 1 && parent[len - 1] == '/') {
+        parent[--len] = '\0';
+    }
+    return error_set(r, r == -ENOENT ? "cannot create %s: there is no directory %s" :
+                     "cannot create %s: %s is not a directory", path, parent);
+}
+
 static int dir_make(const char *path, unsigned mode)
 {
     int r;
 
     if (mkdir(path, mode) < 0) {
-        r = -errno;
-        return error_set(r, "cannot make directory %s: %s", path,
-                         r == -EEXIST ? "it exists already" : error_name(r));
+        return dir_not_made(path, -errno);
     }
     r = sync_parent(path);
     if (r < 0) {
@@ -161,7 +196,11 @@ static int dir_open_checked(struct local_dir *d, const char *path, unsigned flag
     d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->fd < 0) {
         r = -errno;
-        return error_set(r, "cannot open directory %s: %s", path, error_name(r));
+        if (r == -ENOENT) {
+            return error_set(r, "there is no volume %s: there is no such directory", path);
+        }
+        return error_set(r, "cannot open %s: %s", path,
+                         r == -ENOTDIR ? "it is not a directory" : error_name(r));
     }
     if (fstatfs(d->fd, &sfs) < 0) {
         r = -errno;

@@ -12,7 +12,8 @@
 
 #include "base/error.h"
 
-/* The kernel finishes a killed process's I/O, and only then lets go of its locks. */
+/* The kernel finishes a killed process's I/O, and only then lets go of its locks.  Who
+ * wants to take over from it waits for that; who only reads tells what is so now. */
 #define ALIVE_WAIT_US 1000000
 #define ALIVE_STEP_US 20000
 
@@ -81,7 +82,7 @@ int local_lock_alive(struct local_lock *l)
 
     do {
         r = look(l);
-        if (r != 1 && r != -EAGAIN && r != -EINTR) {
+        if (r == 1 ? l->dir->read_only : r != -EAGAIN && r != -EINTR) {
             break;
         }
         (void)nanosleep(&(struct timespec){ .tv_nsec = ALIVE_STEP_US * 1000 }, NULL);

@@ -25,7 +25,8 @@ struct local_lock {
 
 void local_lock_init(struct local_lock *l, struct local_dir *dir);
 
-/* 1: a writer lives, 0: not.  Waits up to a second for a dying one. */
+/* 1: a writer lives, 0: not.  Waits up to a second for a dying one, unless the directory
+ * is open for reading only. */
 int local_lock_alive(struct local_lock *l);
 
 /* Hold EPOCH's lock and remove lower ones.  -EEXIST: taken. */

@@ -291,7 +291,8 @@ int store_get(struct store *s, const char *name, void *buf, size_t size);
 /* Write one, exclusively and durably (-EEXIST).  It appears whole or not at all. */
 int store_put(struct store *s, const char *name, const void *buf, size_t len);
 
-/* Is a writer alive?  1 yes, 0 no, or -errno.  May wait for its sign of life. */
+/* Is a writer alive?  1 yes, 0 no, or -errno.  May wait for its sign of life, or for its
+ * death, unless the store is open for reading only. */
 int store_holder_alive(struct store *s);
 
 /* Give signs of life as the holder of EPOCH from now on, until resign or death.

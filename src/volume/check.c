@@ -208,6 +208,7 @@ static int check_replay(struct check *c)
         }
     }
     res = replay_all(c, &facts);
+    c->result.as_of_us = facts.time_us;
     for (size_t i = 0; i < c->count; i++) {
         c->synced = MAX(c->synced, c->segments[i].synced);
     }

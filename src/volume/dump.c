@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the log holds, for people: one line after the other, segment by segment.  What
- * is damaged is said in its place; a segment that a writer takes away while it is read
- * ends with a line that says so.  Nothing is held against anything else: that is
- * check's.
+ * What the log holds, for people: as of when, then one line after the other, segment by
+ * segment.  What is damaged is said in its place; a segment that a writer takes away while
+ * it is read ends with a line that says so.  Nothing is held against anything else: that
+ * is check's.
  */
 #include "volume/volume.h"
 
@@ -14,10 +14,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "log/replay.h"
 #include "log/scan.h"
 #include "map/page.h"
 
 #define TIME_BYTES 40
+#define TRIES_MAX 5
 
 struct dump {
     struct store *store;            /* owned */
@@ -336,11 +338,54 @@ static void identity_dump(struct dump *d)
          id->block_bytes, segments, time_text(id->created_us, created));
 }
 
+static int entry_pass(void *opaque, const struct entry *e, const struct record_header *h,
+                      uint64_t file, uint64_t payload_at)
+{
+    return 0;
+}
+
+/* The time of the newest record, as an open finds it. */
+static int newest_time(struct dump *d, uint64_t *ret_us)
+{
+    static const struct replay_ops ops = { .entry = entry_pass };
+    struct usage_override_disk *overrides = NULL;
+    struct replay_result facts = { 0 };
+    struct record_ref ref;
+    struct checkpoint c;
+    struct replay *r = NULL;
+    int res = replay_new(d->store, d->lane, d->identity.uuid, d->identity.block_bytes,
+                         true, 0, &r);
+
+    if (res == 0) {
+        res = replay_checkpoint(r, &c, &ref, &overrides);
+        res = replay_run(r, res == 1 ? c.replay_seq : 1, &ops, NULL, &facts);
+    }
+    *ret_us = facts.time_us;
+    free(overrides);
+    replay_free(r);
+    return res;
+}
+
+/* Of a log with damage in it: of what comes before that. */
+static void as_of_dump(struct dump *d)
+{
+    char when[TIME_BYTES];
+    uint64_t us;
+    int res, tries = 0;
+
+    do {
+        res = newest_time(d, &us);
+    } while (res == -ESTALE && ++tries < TRIES_MAX);
+    error_clear();
+    line(d, "as of %s", us ? time_text(us, when) : "an unknown time");
+}
+
 static int dump_run(struct dump *d)
 {
     uint8_t *buf;
     int res;
 
+    as_of_dump(d);
     identity_dump(d);
     res = store_list(d->store, 0, 0, file_listed, d);
     if (res == 0) {

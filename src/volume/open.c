@@ -20,6 +20,18 @@
 
 /* ---- Identity ------------------------------------------------------------- */
 
+static int not_known(const struct store *s, const struct identity *id)
+{
+    if (id->version != FORMAT_VERSION) {
+        return error_set(-ENOTSUP, "%s has format version %" PRIu32 ", this hlfs reads "
+                         "version %d only; use a newer one", s->location, id->version,
+                         FORMAT_VERSION);
+    }
+    return error_set(-ENOTSUP, "%s has features that this hlfs does not know (%#" PRIx32
+                     "); use a newer one", s->location,
+                     id->features_incompat & ~FEATURES_INCOMPAT_KNOWN);
+}
+
 int volume_identity(struct store *s, struct identity *ret)
 {
     uint8_t buf[IDENTITY_BYTES + 1];
@@ -36,8 +48,7 @@ int volume_identity(struct store *s, struct identity *ret)
     }
     res = identity_decode(buf, (size_t)n, ret);
     if (res == -ENOTSUP) {
-        return error_set(res, "%s has another format version or features than this hlfs "
-                         "knows (it knows version %d)", s->location, FORMAT_VERSION);
+        return not_known(s, ret);
     }
     if (res < 0) {
         return error_set(res, "the identity of %s (its file \"volume\") is damaged",

@@ -782,6 +782,8 @@ static void dump_tells_all(void **state)
     struct lines l = dump(s->sim);
 
     (void)state;
+    assert_int_equal(strncmp(l.text, "as of 20", 8), 0);
+    assert_true(check(s->sim, 0)->result.as_of_us > 0);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
         if (!strstr(l.text, words[i])) {
             fail_msg("'%s' is not in the dump", words[i]);

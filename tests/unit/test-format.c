@@ -78,6 +78,7 @@ static void identity_with_any_bit_flipped_is_refused(void **state _unused_)
         buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
         assert_int_equal(identity_decode(buf, sizeof(buf), &id),
                          version ? -ENOTSUP : -EBADMSG);
+        assert_true(!version || id.version == (FORMAT_VERSION ^ 1u << (bit - 8 * 12)));
         buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
     assert_int_equal(identity_decode(buf, sizeof(buf) - 1, &id), -EBADMSG);

@@ -575,6 +575,26 @@ static void a_lock_shows_life_and_death(void **state _unused_)
     store_free(s);
 }
 
+/* Who wants to write waits for a dying holder, a second in all; who reads does not. */
+static void a_reader_does_not_wait_for_a_writer(void **state _unused_)
+{
+    struct store *s = open_volume(LOCAL_CREATE), *reader;
+    pid_t pid = spawn_holder(5);
+    uint64_t start_us;
+
+    assert_int_equal(local_store_open(volume, LOCAL_READ_ONLY, 0600, &reader), 0);
+    start_us = clock_monotonic_us(&clock_system);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(store_holder_alive(reader), 1);
+    }
+    assert_true(clock_monotonic_us(&clock_system) - start_us < 5000000);
+    kill_holder(pid);
+    assert_int_equal(store_holder_alive(s), 0);
+    assert_int_equal(store_holder_alive(reader), 0);
+    store_free(reader);
+    store_free(s);
+}
+
 static void the_highest_lock_counts(void **state _unused_)
 {
     struct store *s = open_volume(LOCAL_CREATE);
@@ -774,6 +794,7 @@ static int local_tests(void)
         LOCAL(failures_to_open_are_explained),
         LOCAL(network_file_systems_are_refused),
         LOCAL(a_lock_shows_life_and_death),
+        LOCAL(a_reader_does_not_wait_for_a_writer),
         LOCAL(the_highest_lock_counts),
         LOCAL(lookers_do_not_see_each_other),
         LOCAL(a_full_disk_leaves_no_half_file),
