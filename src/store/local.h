@@ -15,9 +15,9 @@
 #define LOCAL_NO_DIRECT (1u << 4)   /* buffered I/O (tests) */
 
 /*
- * Open the store at directory PATH.  MODE holds the most permission that the files
- * of a new one may have (0600: directories get 0700); it keeps that.  Leaves a sentence behind on failure:
- * -ENOENT no such directory, -ENOTSUP a network file system, …
+ * Open the store at directory PATH.  MODE holds the most permission that the files of a
+ * new one may have (0600: directories get 0700); it keeps that.  Leaves a sentence behind
+ * on failure: -ENOENT no such directory, -ENOTSUP a network file system, …
  */
 int local_store_open(const char *path, unsigned flags, unsigned mode,
                      struct store **ret);
