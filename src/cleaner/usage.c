@@ -11,7 +11,7 @@
 #include "log/format.h"
 #include "map/tree.h"
 
-enum presence { PRESENT, DOOMED, REMOVED };
+enum presence { PRESENT, DOOMED, GOING, REMOVED };
 
 struct usage_segment {
     struct usage_segment *next;     /* in its bucket */
@@ -347,6 +347,13 @@ void usage_commit(struct usage *u, uint64_t seq, uint64_t record_file,
     list_for_each_safe(s, tmp, &u->changed, node) {
         commit_segment(u, s);
     }
+    usage_doom(u, seq, record_file, replay_file);
+}
+
+void usage_doom(struct usage *u, uint64_t seq, uint64_t record_file, uint64_t replay_file)
+{
+    struct usage_segment *s, *tmp;
+
     list_for_each_safe(s, tmp, &u->dead, dead) {
         if (s->file < replay_file && s->file != record_file) {
             list_remove(&s->dead);
@@ -378,12 +385,33 @@ uint64_t usage_take_doomed(struct usage *u, uint64_t seq)
         return 0;
     }
     list_remove(&s->dead);
-    s->presence = REMOVED;
-    s->dirty = true;
-    touch(u, s);
+    s->presence = GOING;
     u->present--;
     u->size -= s->size;
     return s->file;
+}
+
+void usage_removed(struct usage *u, uint64_t file)
+{
+    struct usage_segment *s = find(u, file);
+
+    if (s && s->presence == GOING) {
+        s->presence = REMOVED;
+        s->telling = false;     /* what the checkpoint under way tells is not that */
+        s->dirty = true;
+        touch(u, s);
+    }
+}
+
+size_t usage_dead_segments(const struct usage *u)
+{
+    const struct usage_segment *s;
+    size_t n = 0;
+
+    list_for_each(s, &u->dead, dead) {
+        n++;
+    }
+    return n;
 }
 
 bool usage_has_doomed(const struct usage *u)

@@ -11,6 +11,8 @@
  *   USAGE-2  A file is doomed only when it was dead as of a durable checkpoint that
  *            needs none of its records (DESIGN 7); it goes only when a durable
  *            header names that checkpoint or a later one.
+ *   USAGE-3  The key of a file leaves the tree only after the file is gone: until then
+ *            whoever opens the volume finds it dead again.
  */
 #ifndef HLFS_CLEANER_USAGE_H
 #define HLFS_CLEANER_USAGE_H
@@ -65,10 +67,17 @@ void usage_commit(struct usage *u, uint64_t seq, uint64_t record_file,
                   uint64_t replay_file);
 void usage_abort(struct usage *u);
 
+/* The same of what usage_load() told, for who opens the volume with that checkpoint. */
+void usage_doom(struct usage *u, uint64_t seq, uint64_t record_file, uint64_t replay_file);
+
 /* A durable header names the checkpoint of record SEQ: the next file that may be
- * removed, or 0.  It is forgotten; its key goes with the next checkpoint. */
+ * removed, or 0.  When it is gone usage_removed() is called, and its key goes with the
+ * next checkpoint (USAGE-3). */
 uint64_t usage_take_doomed(struct usage *u, uint64_t seq);
+void usage_removed(struct usage *u, uint64_t file);
 bool usage_has_doomed(const struct usage *u);
+/* Dead and not yet doomed: the replay may need them, until the next checkpoint. */
+size_t usage_dead_segments(const struct usage *u);
 
 uint64_t usage_live_bytes(const struct usage *u);       /* of all, as committed */
 uint64_t usage_future_bytes(const struct usage *u);     /* with the one under way */

@@ -16,6 +16,7 @@
 #define MARK_AFTER_US 100000        /* DESIGN 4: a mark follows a sync */
 #define FENCE_EVERY_US 2000000      /* DESIGN 4: looked at every 2 s */
 #define RETRY_EVERY_US 250000       /* a create or append that failed: try again */
+#define MOVES_DOUBLE_MAX 6          /* that time doubles with each move in vain, to 16 s */
 
 enum record_state { RECORD_OPEN, RECORD_FILLED, RECORD_IN_FLIGHT, RECORD_WRITTEN };
 
@@ -124,6 +125,7 @@ struct log {
     bool resting;                   /* no segment is open for writing, until a request */
     int break_error;                /* why the last segment broke */
     uint64_t moved_seq;             /* synced_seq when records were last moved */
+    unsigned moves_in_vain;         /* since then, up to MOVES_DOUBLE_MAX */
     bool move_looked;               /* for another writer, since then */
     uint64_t move_us;               /* not again before, if it is still that */
     bool create_wait;               /* the last create failed; after retry_us */

@@ -72,7 +72,7 @@ static void standby_created(struct store_op *op, int res)
         s->phase = SEGMENT_STANDBY;
         l->hold_answers = l->create_again = false;
         l->stat.segments_created++;
-        if (!l->moving) {
+        if (!l->moving && !(l->moves_in_vain > 0 && l->error == l->break_error)) {
             log_clear_error(l);
         }
         return;
@@ -568,27 +568,33 @@ static struct record *first_unplaced(const struct log *l)
 
 /*
  * Has nothing become durable since the last move?  Then the next one is not made at
- * once: a store that takes creates but no appends would fill with empty segments.  It
- * may be that another writer has closed ours: that is looked at before anybody hears of
- * an error.
+ * once, and ever later: a store that takes creates but no appends would fill with empty
+ * segments.  It may be that another writer has closed ours: that is looked at before
+ * anybody hears of an error.
  */
 static bool moved_in_vain(struct log *l)
 {
     uint64_t now = log_now(l);
 
-    if (l->moved_seq == l->synced_seq && now < l->move_us) {
-        if (!l->move_looked) {
-            l->move_looked = true;
-            sync_look(l);
-        } else if (!l->fence_in_flight &&
-                   !(l->standby && l->standby->phase == SEGMENT_CREATING)) {
-            log_set_error(l, l->break_error);
-        }
+    if (l->moved_seq != l->synced_seq) {
+        l->moved_seq = l->synced_seq;
+        l->move_us = now + RETRY_EVERY_US;
+        l->moves_in_vain = 0;
+        l->move_looked = false;
+        return false;
+    }
+    if (!l->move_looked) {
+        l->move_looked = true;
+        sync_look(l);
+    } else if (!l->fence_in_flight &&
+               !(l->standby && l->standby->phase == SEGMENT_CREATING)) {
+        log_set_error(l, l->break_error);
+    }
+    if (now < l->move_us) {
         return true;
     }
-    l->move_looked = false;
-    l->moved_seq = l->synced_seq;
-    l->move_us = now + RETRY_EVERY_US;
+    l->moves_in_vain = MIN(l->moves_in_vain + 1, MOVES_DOUBLE_MAX);
+    l->move_us = now + ((uint64_t)RETRY_EVERY_US << l->moves_in_vain);
     return false;
 }
 

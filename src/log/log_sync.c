@@ -54,6 +54,7 @@ void sync_reached(struct log *l, uint64_t seq)
         record_release(r);
     }
     l->last_sync_us = log_now(l);
+    l->moves_in_vain = 0;
     l->stat.syncs++;
     /* A full store has room again when a create succeeds, or an append if none is due. */
     if (l->error != -ENOSPC || (l->standby && l->standby->phase == SEGMENT_STANDBY)) {

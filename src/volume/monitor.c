@@ -187,6 +187,7 @@ static void tick(struct hlfs *v, uint64_t now)
         next = MIN(next, log_tick(v->log, now));
         next = MIN(next, writers_expire(v, now));
         checkpoint_tick(v);
+        removal_tick(v, now);
         removal_prepare_tick(v, now);
         v->pump = true;
     }

@@ -17,6 +17,7 @@
 #include "log/replay.h"
 
 #define VOTES_MAX 16        /* other openers may win the vote so many times */
+#define DEAD_SEGMENTS_MAX 4 /* in the replay: with more of them a checkpoint is worth it */
 
 /* ---- Identity ------------------------------------------------------------- */
 
@@ -97,7 +98,7 @@ static void on_segment_added(void *opaque, uint64_t file, uint64_t size)
 {
     struct hlfs *v = opaque;
 
-    /* Without memory it is not counted, and stays until the next open finds it. */
+    /* Without memory it is not counted, and stays: see note_segments(). */
     (void)usage_add_segment(v->usage, file, size);
     checkpoint_reserve(v);
 }
@@ -228,6 +229,11 @@ static int load_checkpoint(struct hlfs *v, struct replay *r, uint64_t *from_seq)
                                         c.roots[TREE_USAGE - 1].levels };
     res = usage_load_all(v, &c, overrides);
     free(overrides);
+    if (res == 0 && !v->read_only) {
+        /* Our first header names this checkpoint: they go when that is durable. */
+        usage_doom(v->usage, v->checkpoint_ref.seq, v->checkpoint_ref.file, c.replay_file);
+        v->replay_seq = c.replay_seq;
+    }
     return res;
 }
 
@@ -243,7 +249,13 @@ static int note_segments(struct hlfs *v, struct replay *r, uint64_t epoch)
 
     s = replay_segments(r, &n);
     for (size_t i = 0; i < n && res == 0; i++) {
-        if (s[i].state == SEGMENT_VALID) {
+        if (s[i].state == SEGMENT_VALID && s[i].header.first < v->replay_seq &&
+            !usage_has(v->usage, s[i].file)) {
+            /* Its writer lacked the memory to count it (on_segment_added): nobody knows
+             * what the tree has in it, so it never counts as dead. */
+            res = usage_override(v->usage, s[i].file, s[i].header.size);
+        }
+        if (res == 0 && s[i].state == SEGMENT_VALID) {
             res = usage_add_segment(v->usage, s[i].file, s[i].header.size);
         } else if (s[i].file < epoch) {
             removal_note_void(v, s[i].file);
@@ -803,6 +815,15 @@ static int open_log(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
     return res == 0 ? header_write(v) : res;
 }
 
+/*
+ * Each writer leaves at least the segment that it voted with, which the next replay looks
+ * at.  Without a checkpoint now and then these would never go, however little is written.
+ */
+static bool many_are_dead(const struct hlfs *v)
+{
+    return usage_dead_segments(v->usage) > DEAD_SEGMENTS_MAX;
+}
+
 static int open_for_writing(struct hlfs *v)
 {
     struct store_lane *lane;
@@ -829,6 +850,7 @@ static int open_for_writing(struct hlfs *v)
     res = open_log(v, epoch, segment_bytes, lane);
     store_lane_free(lane);
     removal_of_voids(v);
+    v->checkpoint.wanted |= many_are_dead(v);
     return res;
 }
 
@@ -891,6 +913,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     list_init(&v->resting);
     list_init(&v->removals);
     list_init(&v->removals_ready);
+    list_init(&v->removals_failed);
     list_init(&v->voids);
     name_set(v);
     res = options_copy(&v->options, o);
@@ -1023,7 +1046,7 @@ static void wait_for_checkpoint(struct hlfs *v)
     bool running = true;
 
     monitor_enter(v);
-    v->checkpoint.wanted = layer_entries(v->active) > 0 || v->checkpoint.wanted;
+    v->checkpoint.wanted |= layer_entries(v->active) > 0 || many_are_dead(v);
     monitor_leave(v);
     while (running) {
         (void)volume_turn(v, 100000);

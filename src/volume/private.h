@@ -200,6 +200,7 @@ struct hlfs {
     uint64_t moved_next;
     struct checkpoint_run checkpoint;
     struct record_ref checkpoint_ref;
+    uint64_t replay_seq;            /* where the open's replay began; 0: no checkpoint */
     uint64_t checkpoint_us;
 
     struct log *log;                /* NULL: read-only */
@@ -217,6 +218,8 @@ struct hlfs {
     struct list removals;           /* struct removal: to go after the next phase */
     struct list voids;              /* struct removal: files that hold nothing */
     struct list removals_ready;     /* no read can want them any more */
+    struct list removals_failed;    /* to be tried again */
+    uint64_t removals_again_us;     /* then */
     unsigned removals_in_flight;
 
     struct list queues;
@@ -330,6 +333,7 @@ void removal_allow(struct hlfs *v, const struct record_ref *checkpoint);
 void removal_note_void(struct hlfs *v, uint64_t file);
 void removal_of_voids(struct hlfs *v);      /* now */
 void removal_free(struct hlfs *v);
+void removal_tick(struct hlfs *v, uint64_t now_us);
 void removal_prepare_tick(struct hlfs *v, uint64_t now_us); /* fill the pool when idle */
 
 /* open.c */

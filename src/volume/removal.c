@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #define REMOVALS_IN_FLIGHT 4u
+#define AGAIN_US 10000000u      /* a removal that failed is tried again */
 #define IDLE_US 1000000u        /* without requests: then the pool is filled */
 
 struct removal {
@@ -68,16 +69,27 @@ static void removed(struct store_op *op, int res)
 
     monitor_done(v);
     v->removals_in_flight--;
-    if (res < 0) {
-        log_say(&v->options.log, LOG_WARNING, "%s: cannot remove segment %llu: %s",
+    if (res < 0 && res != -ENOENT) {
+        log_say(&v->options.log, LOG_WARNING, "%s: cannot remove segment %llu now: %s",
                 v->name, (unsigned long long)m->file, error_name(res));
+        list_push(&v->removals_failed, &m->node);
+        v->removals_again_us = clock_monotonic_us(v->clock) + AGAIN_US;
     } else {
+        usage_removed(v->usage, m->file);
         v->counters.segments_removed++;
         v->pool_full = false;
+        free(m);
     }
-    free(m);
     if (list_empty(&v->removals_ready)) {
         log_retry(v->log);      /* there may be room again */
+    }
+}
+
+/* Those that failed: a NameNode may answer again, say. */
+void removal_tick(struct hlfs *v, uint64_t now_us)
+{
+    if (now_us >= v->removals_again_us) {
+        list_splice(&v->removals, &v->removals_failed);
     }
 }
 
@@ -114,6 +126,7 @@ void removal_free(struct hlfs *v)
     struct list *node;
 
     list_splice(&v->removals, &v->removals_ready);
+    list_splice(&v->removals, &v->removals_failed);
     list_splice(&v->removals, &v->voids);
     while ((node = list_pop(&v->removals)) != NULL) {
         free(list_entry(node, struct removal, node));

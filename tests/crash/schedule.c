@@ -8,7 +8,7 @@
 
 #include "world.h"
 
-#define HEAL_US 8000000     /* longer than two stalled operations, one after the other */
+#define HEAL_US 30000000    /* longer than the longest pause between two tries to move */
 
 /* What one seed likes: drawn once, so that seeds differ more than steps do. */
 struct taste {
