@@ -23,6 +23,7 @@ static void local_free(struct store *s)
     local_files_done(&l->files);
     local_pool_done(&l->pool);
     local_dir_close(&l->dir);
+    (void)pthread_mutex_destroy(&l->left.lock);
     free(l);
 }
 
@@ -168,6 +169,7 @@ int local_store_open(const char *path, unsigned flags, unsigned mode, struct sto
     local_files_init(&l->files, &l->dir);
     local_pool_init(&l->pool, &l->dir);
     local_lock_init(&l->lock, &l->dir);
+    (void)pthread_mutex_init(&l->left.lock, NULL);
     l->store.ops = &local_ops;
     l->store.clock = &clock_system;
     l->store.append_align = STORE_BUF_ALIGN;

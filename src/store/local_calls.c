@@ -8,6 +8,42 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+/* ---- Names left behind -------------------------------------------------------- */
+
+/* FILE's name is there, ours, and could not be removed. */
+static void left_add(struct local_store *l, uint64_t id, bool spare)
+{
+    struct local_left *left = &l->left;
+    unsigned i = 0;
+
+    (void)pthread_mutex_lock(&left->lock);
+    while (i < LOCAL_LEFT_MAX - 1 && left->name[i].id != 0) {
+        i++;
+    }
+    left->name[i].id = id;
+    left->name[i].spare = spare;
+    (void)pthread_mutex_unlock(&left->lock);
+}
+
+/* Was FILE's name left behind?  It is forgotten. */
+static bool left_take(struct local_store *l, uint64_t id, bool *ret_spare)
+{
+    struct local_left *left = &l->left;
+    bool found = false;
+
+    *ret_spare = false;
+    (void)pthread_mutex_lock(&left->lock);
+    for (unsigned i = 0; i < LOCAL_LEFT_MAX && !found; i++) {
+        if (left->name[i].id == id) {
+            found = true;
+            left->name[i].id = 0;
+            *ret_spare = left->name[i].spare;
+        }
+    }
+    (void)pthread_mutex_unlock(&left->lock);
+    return found;
+}
+
 /* ---- CREATE ------------------------------------------------------------------ */
 
 /* Secure SIZE bytes for FD, and no more; where the file system can't, it grows. */
@@ -51,11 +87,21 @@ static int narrow_mode(struct local_dir *d, int fd)
     return 0;
 }
 
+static int open_name(struct local_store *l, uint64_t id, int flags, bool *ret_direct)
+{
+    int fd;
+
+    do {
+        fd = local_dir_open_file(&l->dir, id, flags, ret_direct);
+    } while ((fd == -EMFILE || fd == -ENFILE) && local_files_make_room(&l->files));
+    return fd;
+}
+
 /* Give FILE its name, a spare's content or none, and open it. */
 static int create_name(struct local_store *l, uint64_t id, uint64_t size,
                        bool *ret_direct, bool *ret_spare)
 {
-    int fd, r = local_dir_make_shard(&l->dir, id);
+    int r = local_dir_make_shard(&l->dir, id);
 
     *ret_spare = false;
     if (r < 0) {
@@ -66,10 +112,22 @@ static int create_name(struct local_store *l, uint64_t id, uint64_t size,
         return r;
     }
     *ret_spare = r > 0;
-    do {
-        fd = local_dir_open_file(&l->dir, id,
-                                 r > 0 ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, ret_direct);
-    } while ((fd == -EMFILE || fd == -ENFILE) && local_files_make_room(&l->files));
+    return open_name(l, id, r > 0 ? O_RDWR : O_RDWR | O_CREAT | O_EXCL, ret_direct);
+}
+
+/*
+ * Open FILE, whose name we left behind.  It is still ours unless its removal failed in
+ * word only, and another writer voted with the number since: who does that has removed
+ * our lock file before.  -EEXIST then.
+ */
+static int open_left(struct local_store *l, uint64_t id, bool *ret_direct)
+{
+    int fd = open_name(l, id, O_RDWR, ret_direct);
+
+    if (fd >= 0 && local_lock_lost(&l->lock)) {
+        (void)close(fd);
+        return -EEXIST;
+    }
     return fd;
 }
 
@@ -94,10 +152,26 @@ static int create_rest(struct local_store *l, uint64_t id, uint64_t size, int fd
     return r;
 }
 
-int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
+/*
+ * The create failed with R: take the name back.  If it stays the outcome is unknown to
+ * who asked, whatever failed: -EIO has the create repeated, and that goes on with it.
+ */
+static int take_back(struct local_store *l, uint64_t id, bool spare, int r)
 {
     char path[NAMES_PATH_BYTES];
-    bool direct = false, spare = false;
+
+    names_segment(path, id);
+    if (unlinkat(l->dir.fd, path, 0) == 0 || errno == ENOENT) {
+        return r;
+    }
+    left_add(l, id, spare);
+    return -EIO;
+}
+
+int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
+{
+    bool direct = false, spare = false, left_spare;
+    bool left = left_take(l, id, &left_spare);
     int fd, r;
 
     fd = create_name(l, id, size, &direct, &spare);
@@ -105,16 +179,23 @@ int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
         /* Its directory was empty and went (local_dir_drop_shard): make it again. */
         fd = create_name(l, id, size, &direct, &spare);
     }
+    if (fd == -EEXIST && left) {
+        fd = open_left(l, id, &direct);
+        spare = fd >= 0 && left_spare;
+    }
     if (fd < 0 && !spare) {
-        return fd;
+        if (!left || fd == -EEXIST) {
+            return fd;
+        }
+        left_add(l, id, left_spare);
+        return -EIO;
     }
     r = fd < 0 ? fd : create_rest(l, id, size, fd, spare);
     if (r == 0) {
         r = local_files_add(&l->files, id, fd, direct);
     }
     if (r < 0) {
-        names_segment(path, id);
-        (void)unlinkat(l->dir.fd, path, 0);
+        r = take_back(l, id, spare, r);
         if (fd >= 0) {
             (void)close(fd);
         }
@@ -127,8 +208,9 @@ int local_call_create(struct local_store *l, uint64_t id, uint64_t size)
 int local_call_remove(struct local_store *l, uint64_t id)
 {
     char path[NAMES_PATH_BYTES];
-    bool clean = local_files_forget(&l->files, id);
+    bool spare, clean = local_files_forget(&l->files, id);
 
+    (void)left_take(l, id, &spare);     /* no create of it follows */
     if (clean && !atomic_load(&l->thin) && local_pool_add(&l->pool, id) > 0) {
         local_dir_drop_shard(&l->dir, id);
         return 0;

@@ -36,36 +36,11 @@ void local_lock_init(struct local_lock *l, struct local_dir *dir)
 
 /* ---- Looking ----------------------------------------------------------------- */
 
-struct highest {
-    bool found;
-    uint64_t epoch;
-};
-
-static int highest_name(void *opaque, const char *name)
+/* Lock file NAME: 1 held, 0 free, -EAGAIN it has gone. */
+static int held(struct local_dir *dir, const char *name)
 {
-    struct highest *h = opaque;
-    uint64_t epoch;
+    _cleanup_close_ int fd = openat(dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-    if (parse_lock(name, &epoch) && (!h->found || epoch > h->epoch)) {
-        h->found = true;
-        h->epoch = epoch;
-    }
-    return 0;
-}
-
-/* One look at the highest lock file: 1 held, 0 free or none, -EAGAIN it has gone. */
-static int look(struct local_lock *l)
-{
-    _cleanup_close_ int fd = -1;
-    struct highest h = { 0 };
-    char name[NAMES_RANDOM_BYTES];
-    int r = local_dir_each(l->dir, ".", highest_name, &h);
-
-    if (r < 0 || !h.found) {
-        return r;
-    }
-    lock_name(name, h.epoch);
-    fd = openat(l->dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         return errno == ENOENT ? -EAGAIN : -errno;
     }
@@ -73,6 +48,36 @@ static int look(struct local_lock *l)
         return 0;       /* closing it lets go */
     }
     return errno == EWOULDBLOCK ? 1 : -errno;
+}
+
+struct look {
+    struct local_dir *dir;
+    int found;              /* 1, or what the first one said that is not just free */
+};
+
+static int look_name(void *opaque, const char *name)
+{
+    struct look *look = opaque;
+    uint64_t epoch;
+    int r = parse_lock(name, &epoch) ? held(look->dir, name) : 0;
+
+    if (r == 1 || look->found == 0) {
+        look->found = r;
+    }
+    return 0;
+}
+
+/*
+ * One look at all lock files: 1 one is held, 0 all are free, -EAGAIN one has gone.  The
+ * highest tells nothing about the others: who took over may have died before it removed
+ * the lock of the one that it took over from, which goes on.
+ */
+static int look(struct local_lock *l)
+{
+    struct look look = { .dir = l->dir };
+    int r = local_dir_each(l->dir, ".", look_name, &look);
+
+    return r < 0 ? r : look.found;
 }
 
 int local_lock_alive(struct local_lock *l)

@@ -3,10 +3,11 @@
  * local_lock.h - signs of life by flock(2).
  *
  * A writer of epoch E holds lock-<E> exclusively; the kernel lets go when the process
- * is gone, however it went.  The highest lock file counts.  Who only looks takes it
- * shared and at once lets go, so that lookers do not take each other for a writer;
- * and a lock file gets its name with the lock held, so that none is ever seen free
- * before its time.
+ * is gone, however it went.  A writer lives if any lock file is held: one that was taken
+ * over has lost the name of its own, and a taker that died before it removed that has
+ * taken nothing over.  Who only looks takes each one shared and at once lets go, so that
+ * lookers do not take each other for a writer; and a lock file gets its name with the
+ * lock held, so that none is ever seen free before its time.
  *
  * Threads: one at a time.  Blocking.  Errors are -errno, with a sentence.
  */

@@ -15,12 +15,25 @@
 #include "store/local_lock.h"
 #include "store/local_pool.h"
 
+/* The engine has one create under way, and goes on with that; more are for others. */
+#define LOCAL_LEFT_MAX 8
+
+/* Names that creates of ours gave, failed, and could not take back (local_calls.c). */
+struct local_left {
+    pthread_mutex_t lock;       /* guards the rest */
+    struct {
+        uint64_t id;            /* 0: none */
+        bool spare;             /* its content came from the pool */
+    } name[LOCAL_LEFT_MAX];
+};
+
 struct local_store {
     struct store store;
     struct local_dir dir;
     struct local_files files;
     struct local_pool pool;
     struct local_lock lock;
+    struct local_left left;
     struct aio_pool *threads;   /* owned; shared by all lanes */
     bool uring;                 /* try it; immutable */
     atomic_bool thin;           /* a file's room could not be secured */

@@ -60,9 +60,10 @@ enum store_what {
      * completes, the name is durable and room for LEN bytes is secured as far as
      * the store can.  The bytes of a new file are undefined (it may be a reused one)
      * until they are appended.  -EEXIST: the name is taken.
-     * If the outcome is unknown (a time-out), the error is -EIO, and when the same
-     * store submits the same create again it succeeds if FILE is what its own first
-     * try made, and gives -EEXIST only if somebody else made it.
+     * If the outcome is unknown (a time-out), or FILE is there and can be neither
+     * finished nor removed, the error is -EIO, and when the same store submits the same
+     * create again it succeeds if FILE is what its own first try made, and gives -EEXIST
+     * only if somebody else made it.
      */
     STORE_CREATE,
 

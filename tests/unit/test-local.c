@@ -135,6 +135,25 @@ static void make_file(struct store_lane *lane, uint64_t file, size_t size)
     free(buf);
 }
 
+/* Have ACTION (SECCOMP_RET_...) instead of the system call NR in this thread and those
+ * that it starts, for good. */
+static int forbid(uint32_t nr, uint32_t action)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
 static int clean_up(void **state _unused_)
 {
     char small[PATH_MAX];
@@ -595,7 +614,7 @@ static void a_reader_does_not_wait_for_a_writer(void **state _unused_)
     store_free(s);
 }
 
-static void the_highest_lock_counts(void **state _unused_)
+static void who_was_taken_over_holds_nothing(void **state _unused_)
 {
     struct store *s = open_volume(LOCAL_CREATE);
     pid_t old = spawn_holder(9), taker = spawn_holder(10);
@@ -605,6 +624,57 @@ static void the_highest_lock_counts(void **state _unused_)
     /* The one it took over from lives on, but is no holder any more. */
     assert_int_equal(store_holder_alive(s), 0);
     kill_holder(old);
+    store_free(s);
+}
+
+/* Take EPOCH and be killed where the first lower lock is to be removed. */
+static void take_and_die(uint64_t epoch)
+{
+    const struct rlimit no_core = { 0 };
+    pid_t pid = fork();
+    int status = 0;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct store *s = NULL;
+
+        if (setrlimit(RLIMIT_CORE, &no_core) < 0 ||
+            local_store_open(volume, 0, 0600, &s) < 0 ||
+            forbid(__NR_unlinkat, SECCOMP_RET_KILL_PROCESS) < 0) {
+            _exit(1);
+        }
+        (void)store_enlist(s, epoch);
+        _exit(2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+/*
+ * A taker with force was killed when its lock file had its name, and the writer's was not
+ * removed yet.  The writer went on; but only the highest lock was asked for a holder, the
+ * dead taker's, so whoever came next took over from a living writer without force.
+ */
+static void a_writer_lives_beside_a_dead_taker(void **state _unused_)
+{
+    struct store *s = open_volume(LOCAL_CREATE), *reader;
+    pid_t writer = spawn_holder(5);
+    struct stat st;
+
+    assert_int_equal(local_store_open(volume, LOCAL_READ_ONLY, 0600, &reader), 0);
+    take_and_die(6);
+    assert_true(stat_name("lock-0000000000000005", &st));
+    assert_true(stat_name("lock-0000000000000006", &st));
+    assert_int_equal(store_holder_alive(s), 1);
+    assert_int_equal(store_holder_alive(reader), 1);
+
+    kill_holder(writer);
+    assert_int_equal(store_holder_alive(s), 0);
+    assert_int_equal(store_holder_alive(reader), 0);
+    assert_int_equal(store_enlist(s, 7), 0);
+    assert_true(stat_name("lock-0000000000000007", &st));
+    assert_int_equal(count_names("."), 1);
+    store_free(reader);
     store_free(s);
 }
 
@@ -694,20 +764,163 @@ static void a_full_disk_leaves_no_half_file(void **state _unused_)
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* ---- Names that stay ---------------------------------------------------------- */
+
+/* In a child whose disk removes no name any more: FN gives 0, or the line that failed. */
+static void in_child(int (*fn)(struct store *s, struct store_lane *lane))
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct store *s;
+        int line;
+
+        /* Before the store starts its threads. */
+        if (forbid(__NR_unlinkat, SECCOMP_RET_ERRNO | EROFS) < 0 ||
+            signal(SIGXFSZ, SIG_IGN) == SIG_ERR) {
+            _exit(2);
+        }
+        s = open_volume(LOCAL_CREATE);
+        line = fn(s, open_lane(s));
+        if (line != 0) {
+            print_error("line %d\n", line);
+        }
+        _exit(line != 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+#define CHECK(what) \
+    do { \
+        if (!(what)) { \
+            return __LINE__; \
+        } \
+    } while (0)
+
+/* No file gets longer than SIZE from now on. */
+static bool limit_files(rlim_t size)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_FSIZE, &limit) < 0) {
+        return false;
+    }
+    limit.rlim_cur = MIN(size, limit.rlim_max);
+    return setrlimit(RLIMIT_FSIZE, &limit) == 0;
+}
+
+/* A create of FILE fails when the name is there, and that cannot be removed. */
+static bool create_leaves_name(struct store_lane *lane, uint64_t file)
+{
+    int r;
+
+    if (!limit_files(65536)) {
+        return false;
+    }
+    r = store_create_now(lane, file, SIZE);
+    return limit_files(RLIM_INFINITY) && r == -EIO;
+}
+
+static int go_on_with_name(struct store *s, struct store_lane *lane)
+{
+    struct store *other = open_volume(0);
+    struct store_lane *others = open_lane(other);
+    void *buf = buf_new(4096, 1);
+    struct stat st;
+
+    CHECK(store_enlist(s, 1) == 0);
+    CHECK(create_leaves_name(lane, 1));
+    CHECK(stat_name("log/000000/000000001", &st));
+    CHECK(create_leaves_name(lane, 1));
+    CHECK(store_create_now(others, 1, SIZE) == -EEXIST);
+    CHECK(store_create_now(lane, 1, SIZE) == 0);
+    CHECK(stat_name("log/000000/000000001", &st) && st.st_size == SIZE);
+    CHECK(store_append_now(lane, 1, 0, buf, 4096, STORE_DURABLE) == 0);
+    CHECK(store_pread_now(lane, 1, 0, buf, 4096) == 4096);
+    CHECK(store_create_now(lane, 1, SIZE) == -EEXIST);      /* that is over */
+    return 0;
+}
+
+/*
+ * A disk that goes bad, or is made read-only, may fail a create behind the name, and then
+ * the removal of the name as well.  That was ignored: the log repeated the create, met
+ * its own file, took it for another writer's and stopped for good (ESTALE).  And the error
+ * was what had failed, ENOSPC say, after which the log looks whether the number is taken.
+ */
+static void a_create_goes_on_with_the_name_it_left(void **state _unused_)
+{
+    in_child(go_on_with_name);
+}
+
+static int go_on_with_spare(struct store *s, struct store_lane *lane)
+{
+    struct store_op op = { .what = STORE_PREPARE, .len = 65536 };
+    struct stat st;
+
+    CHECK(store_enlist(s, 1) == 0);
+    CHECK(store_do(lane, &op) == 1 && store_do(lane, &op) == 1);
+    CHECK(create_leaves_name(lane, 1));
+    CHECK(count_names("pool") == 1);
+    CHECK(create_leaves_name(lane, 1));
+    CHECK(store_create_now(lane, 1, SIZE) == 0);
+    CHECK(count_names("pool") == 1);
+    CHECK(stat_name("log/000000/000000001", &st) && st.st_size == SIZE);
+    return 0;
+}
+
+/* The same where a spare file got the name and could not be stretched. */
+static void a_create_goes_on_with_the_spare_it_left(void **state _unused_)
+{
+    in_child(go_on_with_spare);
+}
+
+static bool rename_name(const char *from, const char *to)
+{
+    char a[2 * PATH_MAX], b[2 * PATH_MAX];
+
+    (void)snprintf(a, sizeof(a), "%s/%s", volume, from);
+    (void)snprintf(b, sizeof(b), "%s/%s", volume, to);
+    return rename(a, b) == 0;
+}
+
+static int lose_name(struct store *s, struct store_lane *lane)
+{
+    struct stat st;
+
+    CHECK(store_enlist(s, 1) == 0);
+    CHECK(create_leaves_name(lane, 1));
+    /* What rename() replaces goes without unlinkat(). */
+    make_name("lock-of-another");
+    CHECK(rename_name("lock-of-another", "lock-0000000000000001"));
+    make_name("vote-of-another");
+    CHECK(rename_name("vote-of-another", "log/000000/000000001"));
+    CHECK(store_create_now(lane, 1, SIZE) == -EEXIST);
+    CHECK(stat_name("log/000000/000000001", &st) && st.st_size == 0);
+    return 0;
+}
+
+/*
+ * A removal may fail in word only, and the number be another writer's by the time that
+ * the create is repeated: it must not be taken for the file that was left behind.
+ */
+static void a_name_left_behind_may_be_taken(void **state _unused_)
+{
+    in_child(lose_name);
+}
+
+/* ---- Kernels that forbid io_uring ----------------------------------------------- */
+
 /* Have io_uring_setup() fail with ERROR in this process, for good. */
 static int forbid_uring(int error)
 {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
+    int r = forbid(__NR_io_uring_setup, SECCOMP_RET_ERRNO | (uint32_t)error);
 
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0) {
-        return -errno;
+    if (r < 0) {
+        return r;
     }
     errno = 0;
     return syscall(__NR_io_uring_setup, 1, NULL) == -1 && errno == error ? 0 : -EINVAL;
@@ -795,9 +1008,13 @@ static int local_tests(void)
         LOCAL(network_file_systems_are_refused),
         LOCAL(a_lock_shows_life_and_death),
         LOCAL(a_reader_does_not_wait_for_a_writer),
-        LOCAL(the_highest_lock_counts),
+        LOCAL(who_was_taken_over_holds_nothing),
+        LOCAL(a_writer_lives_beside_a_dead_taker),
         LOCAL(lookers_do_not_see_each_other),
         LOCAL(a_full_disk_leaves_no_half_file),
+        LOCAL(a_create_goes_on_with_the_name_it_left),
+        LOCAL(a_create_goes_on_with_the_spare_it_left),
+        LOCAL(a_name_left_behind_may_be_taken),
         LOCAL(works_without_io_uring),
     };
 
