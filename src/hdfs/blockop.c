@@ -149,7 +149,9 @@ int blockop_write_encode(const struct blockop_write *q, uint8_t *buf, size_t siz
     pb_put_number(&o, WRITE_PIPELINE, b->node_count);
     pb_put_number(&o, WRITE_MIN, 0);
     pb_put_number(&o, WRITE_MAX, 0);
-    pb_put_number(&o, WRITE_GENERATION, b->block.generation);
+    /* Of a block that is to get another generation; a node that has the replica of a new
+     * one already would replace it (FsDatasetImpl.createRbw). */
+    pb_put_number(&o, WRITE_GENERATION, 0);
     put_checksum(&o, &q->checksum);
     return end_op(&o, begin);
 }

@@ -16,6 +16,12 @@
 #define ACK_US 2000000
 #define SETUP_US 1000000
 #define PROBE_US 500000
+#define CLOSE_PAUSE_US 10000000
+
+/* What a DataNode waits for a packet; an idle pipeline has one in half the time, as
+ * Hadoop's client does it (DataStreamer). */
+#define SOCKET_TIMEOUT_US 60000000
+#define HEARTBEAT_MIN_US 100000
 
 /* Half of the soft limit (60 s), after which others may take a file. */
 #define LEASE_EVERY_US 30000000
@@ -96,6 +102,15 @@ static void take_params(struct hdfs *h, const struct hdfs_params *p)
     h->params.ack_us = p->ack_us ? p->ack_us : ACK_US;
     h->params.setup_us = p->setup_us ? p->setup_us : SETUP_US;
     h->params.probe_us = p->probe_us ? p->probe_us : PROBE_US;
+    h->params.close_pause_us = p->close_pause_us ? p->close_pause_us : CLOSE_PAUSE_US;
+}
+
+static uint64_t heartbeat_us(const struct conf *c)
+{
+    uint64_t us = conf_time_us(c, "dfs.client.socket-timeout", 1000, SOCKET_TIMEOUT_US);
+
+    us = us ? us : SOCKET_TIMEOUT_US;       /* 0: it waits for ever */
+    return MAX(us / 2, (uint64_t)HEARTBEAT_MIN_US);
 }
 
 /* ---- Calls into the loop ------------------------------------------------------- */
@@ -347,6 +362,7 @@ static int set_up(struct hdfs *h, const struct hdfs_params *params)
         h->use_hostname = conf_bool(conf, "dfs.client.use.datanode.hostname", false);
         h->replication = (uint32_t)MIN(conf_number(conf, "dfs.replication", 0),
                                        (uint64_t)HDFS_NODES_MAX);
+        h->heartbeat_us = heartbeat_us(conf);
         r = connect_all(h, &service);
     }
     conf_free(conf);

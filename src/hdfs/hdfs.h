@@ -35,6 +35,8 @@ struct hdfs_params {
     uint64_t ack_us;            /* 2 s: until a pipeline is taken for broken */
     uint64_t setup_us;          /* 1 s: for each try to connect a pipeline */
     uint64_t probe_us;          /* 500 ms: until a DataNode is taken for silent */
+    uint64_t close_pause_us;    /* 10 s, growing to 6 times that: between two tries to
+                                 * close a file whose pipeline broke */
 };
 
 /*
@@ -85,7 +87,7 @@ struct hdfs_op {
     const char *path;       /* borrowed until done() */
     const char *to;         /* borrowed until done() */
     uint64_t offset, length;
-    uint64_t timeout_us;    /* 0: the client's, or for RECOVER a minute */
+    uint64_t timeout_us;    /* 0: the client's, or for RECOVER 4 minutes */
 
     void (*done)(struct hdfs_op *op, int res);      /* in the loop thread */
     void *opaque;           /* the caller's */

@@ -4,7 +4,7 @@
  *
  *   RECOVER   RECOVERING --> (closed?) --> POLLING --closed--> LOOKING --> done
  *                  ^                         |  every 100 ms
- *                  +------- after 4 s -------+
+ *                  +-- after 4 s, then 20 s -+  (1 s where it cannot begin yet)
  *   EMPTY     CREATING --> COMPLETING --(not yet: some ms)--> done
  */
 #include "hdfs/hdfs_private.h"
@@ -13,12 +13,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The first recovery usually does it; to ask again begins it anew (HBase's
- * RecoverLeaseFSUtils: 4 s, then 64 s). */
+/*
+ * The first recovery usually does it.  To ask again while one is under way does no harm:
+ * a NameNode begins no other for 30 heartbeats (90 s) after the last (Hadoop 3, HDFS-11576:
+ * PendingRecoveryBlocks).  And one that met a node which hangs takes a socket's time-out
+ * (60 s).  So the time is for two of them, and more.  Where the block is committed and no
+ * node has reported it yet, nothing begins at all until it is asked again
+ * (AlreadyBeingCreatedException: "Committed blocks are waiting to be minimally
+ * replicated").
+ */
 #define RECOVER_AGAIN_US 4000000
-#define RECOVER_LATER_US 64000000
+#define RECOVER_LATER_US 20000000
+#define RECOVER_BUSY_US 1000000
 #define RECOVER_POLL_US 100000
-#define RECOVER_TIMEOUT_US 60000000
+#define RECOVER_TIMEOUT_US 240000000
 
 #define COMPLETE_POLL_US 2000
 
@@ -34,8 +42,8 @@ static void op_finish(struct hdfs_op *op, int res)
 
     loop_timer_stop(h->loop, &op->timer);
     list_remove(&op->node);
-    op->hindered = res == -ETIMEDOUT || res == -EAGAIN || op->call.tries > 0 ||
-                   loop_now_us(h->loop) - op->start_us > HINDERED_US;
+    op->hindered |= res == -ETIMEDOUT || res == -EAGAIN ||
+                    loop_now_us(h->loop) - op->start_us > HINDERED_US;
     op->done(op, hdfs_result(res));
 }
 
@@ -103,6 +111,9 @@ static void recover_step(struct hdfs_op *op, int res)
     } else if (res == 0 && op->call.u.yes) {
         op_call(op, STEP_LOOKING);
     } else {
+        if (under_way) {
+            op->again_us = loop_now_us(op->client->loop) + RECOVER_BUSY_US;
+        }
         op->step = STEP_POLLING;
         op_again(op, RECOVER_POLL_US);
     }
@@ -142,6 +153,7 @@ static void op_stepped(struct namenode_call *c, int res)
 {
     struct hdfs_op *op = container_of(c, struct hdfs_op, call);
 
+    op->hindered |= c->tries > 0;
     switch (op->what) {
     case HDFS_RECOVER:
         recover_step(op, res);
@@ -218,6 +230,7 @@ void hdfs_start(struct hdfs *h, struct hdfs_op *op)
     op->again_us = op->start_us + RECOVER_AGAIN_US;
     op->step = STEP_ONLY;
     op->file_id = 0;
+    op->hindered = false;
     op->timer = (struct loop_timer){ .fire = op_timer };
     op->call = (struct namenode_call){
         .done = op_stepped, .deadline_us = op->start_us + timeout_us,

@@ -21,6 +21,7 @@ struct hdfs {
     char name[256], user[256], client_name[128];
     uint32_t replication;
     bool use_hostname;              /* dfs.client.use.datanode.hostname */
+    uint64_t heartbeat_us;          /* of an idle pipeline */
 
     struct list ops;                /* hdfs_ops under way */
     struct list outputs;            /* owned; not yet closed */

@@ -256,9 +256,13 @@ static void visible_known(void *opaque, int res, uint64_t length)
     struct input *in = opaque;
 
     in->visible = NULL;
-    /* Without an answer it is as long as the NameNode knows. */
-    length = res < 0 ? in->answer.last.block.length : length;
-    locate_done(in, take_answer(in, MAX(length, in->written)));
+    /* No replica was made: it is as long as the NameNode knows.  (As DFSInputStream does
+     * it.)  Where one that has it gave no answer the file is not shorter for that. */
+    if (res == -ENOENT) {
+        res = 0;
+        length = in->answer.last.block.length;
+    }
+    locate_done(in, res < 0 ? res : take_answer(in, MAX(length, in->written)));
 }
 
 static int ask_visible(struct input *in)

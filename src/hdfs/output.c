@@ -20,7 +20,13 @@
  *    +---> EMPTYING --> COMPLETING              (nothing was written)
  *
  * Where the NameNodes were silent in NAMING it is not known whether the name is ours.  So
- * the next output_open() asks: addBlock succeeds for the holder of the lease only.
+ * the next output_open() asks: addBlock succeeds for the holder of the lease only.  And
+ * what is closed in doubt is completed, which does nothing to another's file; a recovery
+ * would take that from its writer.
+ *
+ * The name is removed and recovered by its path.  So that must not happen once our file is
+ * gone (-ENOENT for its id), nor before something that only the holder of the lease is
+ * told has shown that it is ours.
  */
 #include "hdfs/output_private.h"
 
@@ -175,6 +181,16 @@ void output_fail(struct output *o, int res, const char *message)
     output_call(o, OUTPUT_REMOVING);
 }
 
+void output_lost(struct output *o)
+{
+    output_say(o, LOG_WARNING, "the file that was made is gone", -ENOENT,
+               o->call.message);
+    o->made = o->doubt = false;
+    o->file_id = 0;
+    output_forget_block(o);
+    output_opened(o, -EIO);
+}
+
 /* Start the call that leads out of STATE. */
 void output_call(struct output *o, enum output_state state)
 {
@@ -255,6 +271,7 @@ static void named(struct output *o, int res)
         output_call(o, OUTPUT_PROVING);
     } else if (output_outcome_unknown(res)) {
         o->doubt = true;
+        o->file_id = 0;
         output_say(o, LOG_WARNING, "not known whether it was created", res,
                    o->call.message);
         output_opened(o, -EIO);
@@ -275,11 +292,11 @@ static void proved(struct output *o, int res)
     } else if (res == -ENOENT) {
         o->doubt = false;                   /* it came to nothing */
         output_call(o, OUTPUT_NAMING);
-    } else if (output_outcome_unknown(res)) {
-        output_opened(o, -EIO);
-    } else {
-        o->made = true;                     /* nothing but the lease was in doubt */
+    } else if (res == -ENOSPC || res == -EDQUOT) {
+        o->made = true;                     /* the lease is looked at before that */
         output_block_added(o, res);
+    } else {
+        output_opened(o, -EIO);             /* as much in doubt as before */
     }
 }
 
@@ -290,13 +307,16 @@ static void removed(struct output *o, int res)
         return;
     }
     o->made = o->doubt = false;
+    o->file_id = 0;
     o->exclude_count = 0;
     output_opened(o, o->error);
 }
 
 static void persisted(struct output *o, int res)
 {
-    if (o->broken) {
+    if (res == -ENOENT) {
+        output_lost(o);
+    } else if (o->broken) {
         output_opened(o, -EIO);
     } else if (res < 0 && !output_outcome_unknown(res) && res != -HDFS_ELEASE) {
         output_fail(o, res, o->call.message);
@@ -421,7 +441,7 @@ static void output_called(struct namenode_call *c, int res)
         output_room_told(o, res);
         return;
     case OUTPUT_ABANDONING:
-        output_abandoned(o);
+        output_abandoned(o, res);
         return;
     case OUTPUT_PERSISTING:
         persisted(o, res);
@@ -430,8 +450,7 @@ static void output_called(struct namenode_call *c, int res)
         removed(o, res);
         return;
     case OUTPUT_EMPTYING:
-        output_forget_block(o);
-        output_complete(o);
+        output_emptied(o, res);
         return;
     case OUTPUT_COMPLETING:
         output_completed(o, res);

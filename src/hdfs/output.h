@@ -23,6 +23,7 @@ struct output_params {
     uint32_t replication;       /* copies asked for; 0: hdfs_replication() */
     uint32_t min_replicas;      /* copies it does not go below; 0: 1 */
     bool hsync;                 /* when it is closed, all of it is on the nodes' disks */
+    bool patient;               /* output_close() does not give up: see there */
     uint64_t block_size;        /* as much as is going to be written, at least */
 };
 
@@ -34,7 +35,8 @@ int output_new(struct hdfs *h, const struct output_params *p, struct output **re
  *   0           it takes appends now
  *   -EEXIST     the name is taken, by somebody else
  *   -ENOENT     there is no such directory
- *   -EIO        it is not known whether the name is ours: open it again to tell
+ *   -EIO        it is not known whether the name is ours, or it was and is no more, or
+ *               what the file has got: open it again to tell
  *   -ENOSPC, -EDQUOT, -EACCES, -EHOSTDOWN (fewer than min_replicas nodes), …:
  *               there is no file
  * and may free the output.
@@ -71,7 +73,9 @@ bool output_is_leaving(const struct output *o);
  * Close it in the background: nothing but output_drop() may be done with it after that,
  * until CLOSED (or NULL) was called.  The file is closed then (RES is 1: by a recovery, so
  * that what was not hsynced may not be on disks), or (RES is -errno) is not ours any more,
- * or that was given up; the output is gone.
+ * or that was given up; the output is gone.  One that is patient gives up only when the
+ * client ends: a file that stays open is not copied again when a node dies, keeps nodes
+ * from being decommissioned, and its lease is renewed as long as the client lives.
  */
 void output_close(struct output *o, void (*closed)(void *opaque, int res), void *opaque);
 

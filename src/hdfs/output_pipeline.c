@@ -288,6 +288,15 @@ static const struct writer_events writer_events = {
     .failed = writer_failed,
 };
 
+/* Appends end at multiples of OUTPUT_ALIGN, and nothing can follow what ends within a
+ * chunk.  The cluster's default may be anything: then Hadoop's own. */
+static uint32_t chunk_bytes(const struct hdfs *h)
+{
+    uint32_t chunk = h->defaults.bytes_per_checksum;
+
+    return chunk > 0 && OUTPUT_ALIGN % chunk == 0 ? chunk : 512;
+}
+
 static void output_connect(struct output *o)
 {
     struct hdfs *h = o->h;
@@ -295,12 +304,13 @@ static void output_connect(struct output *o)
         .loop = h->loop,
         .block = &o->block,
         .client = h->client_name,
-        .checksum = { h->defaults.checksum, h->defaults.bytes_per_checksum },
+        .checksum = { h->defaults.checksum, chunk_bytes(h) },
         .block_size = o->p.block_size,
         .packet_bytes = h->defaults.write_packet_size,
         .use_hostname = h->use_hostname,
         .setup_timeout_us = h->params.setup_us,
         .ack_timeout_us = h->params.ack_us,
+        .heartbeat_us = h->heartbeat_us,
         .events = &writer_events,
         .opaque = o,
     };
@@ -393,6 +403,8 @@ void output_block_added(struct output *o, int res)
             no_place(o);
         } else if (output_outcome_unknown(res)) {
             output_opened(o, -EIO);         /* the name is ours: open again */
+        } else if (res == -ENOENT) {
+            output_lost(o);
         } else if (res == -HDFS_ELEASE) {
             o->made = o->doubt = false;     /* was: somebody took it since */
             output_opened(o, -EEXIST);
@@ -414,10 +426,26 @@ void output_block_added(struct output *o, int res)
     }
 }
 
-void output_abandoned(struct output *o)
+/*
+ * A block that is still there would be given again by addBlock, to nodes that may have a
+ * replica of it: output_open() abandons it first as long as it is not known to be gone.
+ */
+void output_abandoned(struct output *o, int res)
 {
-    if (o->add_later) {
-        o->add_later = false;
+    bool later = o->add_later;
+
+    o->add_later = false;
+    if (res == -ENOENT) {
+        output_lost(o);
+    } else if (res == -HDFS_ELEASE) {
+        o->made = o->doubt = false;         /* as for output_block_added() */
+        output_forget_block(o);
+        output_opened(o, -EEXIST);
+    } else if (res < 0) {
+        output_say(o, LOG_WARNING, "not known whether its block was abandoned", res,
+                   o->call.message);
+        output_opened(o, -EIO);
+    } else if (later) {
         output_add_later(o);
     } else {
         output_forget_block(o);

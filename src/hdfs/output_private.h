@@ -18,6 +18,8 @@ enum output_state {
     OUTPUT_ENDING, OUTPUT_EMPTYING, OUTPUT_COMPLETING, OUTPUT_RECOVERING,
 };
 
+#define OUTPUT_ALIGN 4096u          /* bytes that appends are multiples of */
+
 struct output {
     struct hdfs *h;                 /* borrowed */
     struct list node;               /* in the client's outputs */
@@ -80,6 +82,8 @@ void output_call(struct output *o, enum output_state state);
 void output_opened(struct output *o, int res);
 /* The name is ours, but it cannot be written: there shall be no such file. */
 void output_fail(struct output *o, int res, const char *message);
+/* Our file is gone, and its name may be another's by now: it is let alone. */
+void output_lost(struct output *o);
 /* May the NameNode have done what it gave no answer to? */
 bool output_outcome_unknown(int res);
 /* Hand OP to the writer. */
@@ -93,7 +97,7 @@ void output_add_block(struct output *o);
 void output_block_added(struct output *o, int res);
 /* It is known how much room the cluster has, or (RES < 0) it isn't. */
 void output_room_told(struct output *o, int res);
-void output_abandoned(struct output *o);
+void output_abandoned(struct output *o, int res);
 /* The new pipeline of an open file stands, or cannot be had. */
 void output_renewed(struct output *o, int res);
 /* Is it being found out which nodes of a pipeline that broke are silent? */
@@ -105,6 +109,7 @@ void outputs_judged(struct hdfs *h);
 
 void output_complete(struct output *o);
 void output_completed(struct output *o, int res);
+void output_emptied(struct output *o, int res);
 void output_recover(struct output *o);
 /* It was to be closed while it was being named. */
 void output_named_too_late(struct output *o, int res);

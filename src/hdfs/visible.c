@@ -72,10 +72,16 @@ static int decode(const struct rpc_answer *a, uint64_t *ret)
     return -EBADMSG;
 }
 
-/* The next node, in a turn of its own: this may be a callback of the client's. */
+/* The next node, in a turn of its own: this may be a callback of the client's.  A
+ * connection that broke may say so again before that turn, and must not put it off. */
 static void next_node(struct visible *v, int error)
 {
-    v->error = error;
+    if (!v->asking) {
+        return;
+    }
+    if (v->node == 0 || error != -ENOENT) {
+        v->error = error;
+    }
     v->asking = false;
     v->node++;
     loop_timer_set(v->p.loop, &v->timer, loop_now_us(v->p.loop));

@@ -22,7 +22,8 @@ struct visible_params {
     const char *user;                           /* copied */
     bool use_hostname;
     uint64_t node_us;                           /* for each node, one after the other */
-    /* RES 0: LENGTH bytes; else -errno, what the last node failed with.  V is gone. */
+    /* RES 0: LENGTH bytes; -ENOENT: no node has a replica; else another -errno: one that
+     * may have it could not tell, or there is no node.  V is gone. */
     void (*done)(void *opaque, int res, uint64_t length);
     void *opaque;
 };

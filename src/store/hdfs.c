@@ -10,6 +10,7 @@
 #define STAT_EVERY_US 5000000
 #define IDLE_CLOSE_US 600000000     /* DESIGN 9 */
 #define DRAIN_US 10000000           /* at the end: for files to be closed */
+#define DEAD_US 6000000             /* DESIGN 4 */
 
 /* ---- Room and copies ----------------------------------------------------------- */
 
@@ -305,6 +306,7 @@ static void take_params(struct hdfs_store *s, const struct hdfs_store_params *p)
     s->read_only = (p->flags & HDFS_STORE_READ_ONLY) != 0;
     s->hsync = !p->hflush;
     s->log = p->log;
+    s->dead_us = p->dead_us ? p->dead_us : DEAD_US;
     s->store.durability = p->hflush ? "hflush" : "hsync";
 }
 

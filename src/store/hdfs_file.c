@@ -436,6 +436,7 @@ static int output_for(struct hdfs_entry *e, uint64_t size)
         .replication = s->replication,
         .min_replicas = s->min_replicas,
         .hsync = s->hsync,
+        .patient = true,
         .block_size = MAX(ALIGN_UP(size, (uint64_t)512), BLOCK_BYTES_MIN),
     };
 
@@ -571,10 +572,19 @@ static int sync_open(struct hdfs_io *io, struct hdfs_entry *e)
     return 0;
 }
 
+static bool is_synced(const struct hdfs_entry *e)
+{
+    return !e->s->hsync || e->synced == e->appends;
+}
+
 /* A file that we closed was synced by that; of another writer's nobody knows, and HDFS
- * cannot sync it now. */
+ * cannot sync it now.  One that is broken is being recovered, however long that takes, and
+ * a recovery syncs nothing. */
 static int sync_closed(struct hdfs_io *io, struct hdfs_entry *e)
 {
+    if (e && e->closing && output_is_broken(e->output)) {
+        return is_synced(e) ? 0 : -EIO;
+    }
     if (e && e->closing) {
         io->pending++;
         list_push(&e->syncers, &io->node);
@@ -607,12 +617,11 @@ static void start_sync(struct hdfs_io *io)
 static void closed(void *opaque, int res)
 {
     struct hdfs_entry *e = opaque;
-    bool is_synced = !e->s->hsync || e->synced == e->appends;
     struct list *node;
 
     e->output = NULL;
     e->closing = false;
-    e->closed = res == 0 || (res > 0 && is_synced) ? 0 : -EIO;
+    e->closed = res == 0 || (res > 0 && is_synced(e)) ? 0 : -EIO;
     if (res < 0 && res != -ENOENT && !e->removed) {
         log_say(&e->s->log, LOG_WARNING, "%s: segment %llu could not be closed: %s",
                 e->s->store.location, (unsigned long long)store_segno(e->file),

@@ -2,8 +2,11 @@
 /*
  * Signs of life (DESIGN 4).  Who wants to know whether a writer lives makes a file in
  * knock/; the holder looks there every 2 s and answers by removing it, if nobody has
- * taken over.  No answer in 6 s means dead; but 30 s where the one who knocks met a
- * NameNode that was slow, refused or failed over: the holder may have met it, too.
+ * taken over.  No answer in 6 s means dead.
+ *
+ * But where the one who knocks meets a NameNode that is out of reach, slow, fails over or
+ * refuses changes (safe mode), the holder meets it, too: then it has 30 s, and they begin
+ * when the last such trouble is over.  After 180 s of that nothing is known.
  *
  * A holder that ends in order leaves knock/left-<segno> behind, the number of the highest
  * segment it made.  While that is the highest there is, nobody has taken over since, and
@@ -23,9 +26,11 @@
 #define LISTEN_AGAIN_US 500000
 #define LISTEN_TIMEOUT_US 1000000
 
-#define DEAD_US 6000000
-#define DEAD_HINDERED_US 30000000
-#define ASK_EVERY_US 200000
+/* Of 6 s, or what a test has instead (dead_us): */
+#define HINDERED_TIMES 5        /* 30 s: the holder may wait a while before it tries again */
+#define WAIT_TIMES 30           /* 180 s: the longest in all */
+#define ASK_EVERY_TIMES 30      /* so many looks in 6 s: one every 200 ms ... */
+#define CHANGE_EVERY 5          /* ... and a try to change something with each of these */
 /* Opening takes a tenth of this: then a NameNode kept us waiting, and keeps the holder. */
 #define SMOOTH_US 3000000
 
@@ -40,8 +45,12 @@ struct knock {
     struct hdfs_store *s;
     char path[HDFS_PATH_BYTES];
     bool hindered;
-    uint64_t start_us;
+    uint64_t begun_us;
+    uint64_t since_us;          /* from then on the holder could have answered */
+    char trouble[256];          /* the last one */
 };
+
+enum verdict { KNOCK_DEAD, KNOCK_ALIVE, KNOCK_AGAIN };
 
 static uint64_t now_us(void)
 {
@@ -54,14 +63,26 @@ static void pause_us(uint64_t us)
                                         .tv_nsec = (long)(us % 1000000) * 1000 }, NULL);
 }
 
-static int knock_do(struct knock *k, enum hdfs_what what, struct hdfs_op *op)
+static int knock_do(struct knock *k, struct hdfs_op *op)
 {
-    int res;
+    int res = hdfs_do(k->s->client, op);
 
-    *op = (struct hdfs_op){ .what = what, .path = k->path, .mode = k->s->file_mode };
-    res = hdfs_do(k->s->client, op);
-    k->hindered |= op->hindered;
+    if (res < 0 || op->hindered) {
+        (void)snprintf(k->trouble, sizeof(k->trouble), "%s",
+                       op->call.message[0] ? op->call.message :
+                       res < 0 ? error_name(res) : "the NameNode is slow, or fails over");
+    }
+    if (op->hindered) {
+        k->hindered = true;
+        k->since_us = now_us();
+    }
     return res;
+}
+
+static int knock_file(struct knock *k, enum hdfs_what what, struct hdfs_op *op)
+{
+    *op = (struct hdfs_op){ .what = what, .path = k->path, .mode = k->s->file_mode };
+    return knock_do(k, op);
 }
 
 /* Make the file; the first to knock makes the directory. */
@@ -69,13 +90,13 @@ static int knock_make(struct knock *k)
 {
     char dir[HDFS_PATH_BYTES];
     struct hdfs_op op;
-    int res = knock_do(k, HDFS_CREATE_EMPTY, &op);
+    int res = knock_file(k, HDFS_CREATE_EMPTY, &op);
 
     if (res == -ENOENT) {
         hdfs_path(k->s, "knock", dir);
         res = hdfs_make_dir(k->s, dir, false);
         if (res == 0) {
-            res = knock_do(k, HDFS_CREATE_EMPTY, &op);
+            res = knock_file(k, HDFS_CREATE_EMPTY, &op);
         }
     }
     if (res < 0) {
@@ -85,27 +106,91 @@ static int knock_make(struct knock *k)
     return 0;
 }
 
-/* 1: somebody took it away; 0: nobody did in time. */
+static int cannot_tell(const struct knock *k, int res)
+{
+    return error_set(res, "cannot tell whether the writer lives: %s", k->trouble);
+}
+
+/* In safe mode all can be read and nothing changed.  This would change nothing, but is
+ * refused as well, so that the holder's time begins anew. */
+static void try_change(struct knock *k)
+{
+    char dir[HDFS_PATH_BYTES];
+    struct hdfs_op op = {
+        .what = HDFS_MAKE_DIR, .path = dir, .mode = k->s->dir_mode,
+        .timeout_us = LISTEN_TIMEOUT_US,
+    };
+
+    hdfs_path(k->s, "knock", dir);
+    (void)knock_do(k, &op);
+}
+
+static bool waits_for_answer(const struct knock *k)
+{
+    return now_us() - k->since_us <
+           (k->hindered ? HINDERED_TIMES : 1) * k->s->dead_us;
+}
+
+/* Has somebody taken it away, or did nobody, in time that was the holder's? */
 static int knock_await(struct knock *k)
 {
     struct hdfs_op op;
-    int res = 0;
+    int res;
 
-    while (now_us() - k->start_us < (k->hindered ? DEAD_HINDERED_US : DEAD_US)) {
-        pause_us(ASK_EVERY_US);
-        res = knock_do(k, HDFS_STAT, &op);
+    for (unsigned n = 1; waits_for_answer(k); n++) {
+        if (now_us() - k->begun_us > WAIT_TIMES * k->s->dead_us) {
+            return cannot_tell(k, -ETIMEDOUT);
+        }
+        pause_us(k->s->dead_us / ASK_EVERY_TIMES);
+        res = knock_file(k, HDFS_STAT, &op);
         if (res == -ENOENT) {
-            return 1;
+            return KNOCK_ALIVE;
         }
         if (res == 0) {
             hdfs_file_done(&op.call.u.file);
+        } else if (!op.hindered) {
+            return cannot_tell(k, res);
+        }
+        if (n % CHANGE_EVERY == 0) {
+            try_change(k);
         }
     }
-    if (res < 0) {
-        return error_set(res, "cannot tell whether the writer lives: %s",
-                         op.call.message[0] ? op.call.message : error_name(res));
+    return KNOCK_DEAD;
+}
+
+/* Take the file away.  If that was not done at once, neither could the holder do it. */
+static int knock_end(struct knock *k)
+{
+    uint64_t since_us = k->since_us;
+    struct hdfs_op op;
+    int res = knock_file(k, HDFS_REMOVE, &op);
+
+    if (k->since_us != since_us) {
+        return KNOCK_AGAIN;
     }
-    return 0;
+    return res < 0 ? cannot_tell(k, res) : res == 0 ? KNOCK_ALIVE : KNOCK_DEAD;
+}
+
+static int knock_once(struct knock *k)
+{
+    char name[NAMES_RANDOM_BYTES];
+    struct hdfs_op rest = {
+        .what = HDFS_REMOVE, .path = k->path, .timeout_us = LISTEN_TIMEOUT_US,
+    };
+    int res;
+
+    names_random(name, "knock/");
+    hdfs_path(k->s, name, k->path);
+    res = knock_make(k);
+    if (res < 0) {
+        return res;
+    }
+    k->since_us = now_us();
+    res = knock_await(k);
+    if (res < 0) {
+        (void)hdfs_do(k->s->client, &rest);     /* else the next holder does it */
+    }
+    return res == KNOCK_DEAD ? knock_end(k) : res;
 }
 
 static void left_path(const struct hdfs_store *s, uint64_t segno,
@@ -119,24 +204,15 @@ static void left_path(const struct hdfs_store *s, uint64_t segno,
 
 static int knock(struct hdfs_store *s)
 {
-    char name[NAMES_RANDOM_BYTES];
-    struct knock k = { .s = s, .hindered = now_us() - s->began_us > SMOOTH_US };
-    struct hdfs_op op;
-    int res, removed;
+    struct knock k = {
+        .s = s, .begun_us = now_us(), .hindered = now_us() - s->began_us > SMOOTH_US,
+    };
+    int res;
 
-    names_random(name, "knock/");
-    hdfs_path(s, name, k.path);
-    res = knock_make(&k);
-    if (res < 0) {
-        return res;
-    }
-    k.start_us = now_us();
-    res = knock_await(&k);
-    if (res == 1) {
-        return 1;
-    }
-    removed = knock_do(&k, HDFS_REMOVE, &op);
-    return res == 0 && removed == 0 ? 1 : res;      /* it was answered just now */
+    do {
+        res = knock_once(&k);
+    } while (res == KNOCK_AGAIN);
+    return res < 0 ? res : res == KNOCK_ALIVE;
 }
 
 /* Has the one who made segment HIGHEST left in order? */
@@ -202,6 +278,7 @@ struct hdfs_knocker {
     bool listing;
     struct hdfs_look look;
     bool looking;
+    bool taken;                     /* another writer has a number that is to be ours */
     struct answer answers[ANSWERS_MAX];
     unsigned answer_count, answering;
     char dir[HDFS_PATH_BYTES];
@@ -252,12 +329,19 @@ static void fence_looked(struct hdfs_look *look, int res)
 
     k->looking = false;
     if (res == 0) {
+        k->taken = false;
         answer_all(k);
     } else if (res == -ESTALE && look->fence < next_number(k->s)) {
         listen_after(k, 0);             /* we began to create that one meanwhile */
     } else if (res == -ESTALE) {
-        log_say(&k->s->log, LOG_WARNING, "%s: another writer has taken over",
-                k->s->store.location);      /* and answers from now on */
+        /* Who answers from now on.  But it may take its number away again: a create of
+         * its that failed, or a vote that it could not use. */
+        if (!k->taken) {
+            log_say(&k->s->log, LOG_WARNING, "%s: another writer has taken over",
+                    k->s->store.location);
+        }
+        k->taken = true;
+        listen_after(k, LISTEN_EVERY_US);
     } else {
         listen_after(k, LISTEN_AGAIN_US);
     }
@@ -392,9 +476,14 @@ void hdfs_resign(struct store *base)
 void hdfs_leave(struct hdfs_store *s)
 {
     struct knock k = { .s = s };
+    char words[ERROR_TEXT_BYTES];
 
     if (s->left > 0) {
+        /* This is a part of an open or a close that may have failed: it is for them to
+         * say why. */
+        (void)snprintf(words, sizeof(words), "%s", error_text());
         left_path(s, s->left, k.path);
         (void)knock_make(&k);       /* without it the next one knocks */
+        (void)error_set(0, "%s", words);
     }
 }

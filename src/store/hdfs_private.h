@@ -37,6 +37,7 @@ struct hdfs_store {
     bool read_only;
     bool hsync;                     /* durable: on disk */
     uint64_t began_us;              /* monotonic: when opening the store began */
+    uint64_t dead_us;               /* without an answer to a knock */
     struct log_hook log;
     struct hdfs_recovery *recovery; /* owned; the last one's results.  Plain calls' */
 
@@ -178,7 +179,7 @@ int hdfs_holder_alive(struct store *base);
 int hdfs_enlist(struct store *base, uint64_t epoch);
 void hdfs_resign(struct store *base);
 
-/* Who has resigned, and writes no more, says so. */
+/* Who has resigned, and writes no more, says so.  Leaves no sentence behind. */
 void hdfs_leave(struct hdfs_store *s);
 
 #endif

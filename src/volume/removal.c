@@ -18,6 +18,7 @@ struct removal {
     struct list node;
     struct hlfs *v;
     uint64_t file;
+    bool told;              /* that it failed */
     struct store_op op;
 };
 
@@ -70,8 +71,11 @@ static void removed(struct store_op *op, int res)
     monitor_done(v);
     v->removals_in_flight--;
     if (res < 0 && res != -ENOENT) {
-        log_say(&v->options.log, LOG_WARNING, "%s: cannot remove segment %llu now: %s",
-                v->name, (unsigned long long)m->file, error_name(res));
+        if (!m->told) {
+            log_say(&v->options.log, LOG_WARNING, "%s: cannot remove segment %llu now: %s",
+                    v->name, (unsigned long long)m->file, error_name(res));
+        }
+        m->told = true;
         list_push(&v->removals_failed, &m->node);
         v->removals_again_us = clock_monotonic_us(v->clock) + AGAIN_US;
     } else {

@@ -134,6 +134,9 @@ static void take_call(struct fake *f, struct connection *c, const Pb__RpcRequest
     (void)snprintf(call.method, sizeof(call.method), "%s", m->method);
     (void)snprintf(call.user, sizeof(call.user), "%s", c->user);
     pb__rpc_method__free_unpacked(m, NULL);
+    at += n;
+    call.request_len = take_varint(&at);
+    call.request = at;
     reply = f->reply(f->opaque, &call);
     do_reply(c, call.id, &reply);
 }

@@ -17,6 +17,8 @@ struct fake_call {
     uint8_t client_id[16];
     char method[64];
     char user[64];
+    const uint8_t *request;     /* borrowed while REPLY is called */
+    size_t request_len;
 };
 
 enum fake_what {

@@ -270,6 +270,36 @@ static void who_was_taken_over_from_does_not_answer(void **state)
     finish(NULL, a);
 }
 
+static void *ask(void *opaque)
+{
+    return (void *)(intptr_t)store_holder_alive(opaque);
+}
+
+/*
+ * In safe mode nothing can be removed: a holder that could not answer once was dead for who
+ * had knocked just before.
+ */
+static void safe_mode_is_no_death(void **state)
+{
+    struct store *a = fresh(NULL), *b = open_volume(0);
+    struct store_lane *lane = open_lane(a);
+    pthread_t thread;
+    void *res;
+
+    (void)state;
+    assert_int_equal(store_create_now(lane, 1, SIZE), 0);
+    assert_int_equal(pthread_create(&thread, NULL, ask, b), 0);
+    cluster_do("hdfs dfsadmin -safemode enter");        /* which takes a while */
+    sleep(8);
+    cluster_do("hdfs dfsadmin -safemode leave");
+    assert_int_equal(store_enlist(a, 2), 0);            /* only now it listens */
+    assert_int_equal(pthread_join(thread, &res), 0);
+    assert_int_equal((intptr_t)res, 1);
+    store_lane_free(lane);
+    store_free(b);
+    finish(NULL, a);
+}
+
 /* Who ends in order need not be waited for; who was followed by another must. */
 static void who_left_is_not_waited_for(void **state)
 {
@@ -579,6 +609,7 @@ int main(void)
         cmocka_unit_test(an_open_file_is_read_by_others),
         cmocka_unit_test(a_living_holder_answers),
         cmocka_unit_test(who_was_taken_over_from_does_not_answer),
+        cmocka_unit_test(safe_mode_is_no_death),
         cmocka_unit_test(who_left_is_not_waited_for),
         cmocka_unit_test(a_fence_sees_later_numbers),
         cmocka_unit_test(a_create_that_was_not_answered_is_found_to_be_ours),
