@@ -85,7 +85,7 @@ struct log *log_new(const struct log_params *p)
     l->time_us = p->time_us;
     l->checkpoint = p->checkpoint;
     l->created_file = p->epoch;
-    l->fence_checked_us = l->last_request_us = log_now(l);
+    l->fence_checked_us = l->looked_us = l->last_request_us = log_now(l);
     l->store_free = UINT64_MAX;
     l->header_told = true;
     l->moved_seq = UINT64_MAX;

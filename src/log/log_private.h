@@ -15,6 +15,7 @@
 #define SYSTEM_BUFFERS 6            /* record buffers that guests may not use */
 #define MARK_AFTER_US 100000        /* DESIGN 4: a mark follows a sync */
 #define FENCE_EVERY_US 2000000      /* DESIGN 4: looked at every 2 s */
+#define LOOK_FRESH_US 5000000       /* a look is older where this process was stopped */
 #define RETRY_EVERY_US 250000       /* a create or append that failed: try again */
 #define MOVES_DOUBLE_MAX 6          /* that time doubles with each move in vain, to 16 s */
 
@@ -110,6 +111,8 @@ struct log {
     bool header_told;               /* client->header_synced() knows it */
     bool header_looked;             /* a look has begun since it is durable */
     struct record_ref header_checkpoint;    /* of the header written last */
+    uint64_t look_began_us;         /* the one in flight */
+    uint64_t looked_us;             /* when the last one began that found nobody */
     uint64_t fence_checked_us, last_sync_us, last_request_us;
 
     unsigned appends;               /* record appends in flight */
@@ -179,6 +182,7 @@ void segment_rest(struct log *l);
 void sync_pump(struct log *l);
 bool sync_wants_durable(const struct log *l, const struct record *r);
 void sync_reached(struct log *l, uint64_t seq);
+void sync_recovered(struct log *l);
 void sync_answer(struct log *l);
 void sync_tell_header(struct log *l);
 uint64_t sync_fence_file(const struct log *l);

@@ -94,13 +94,15 @@ static void standby_created(struct store_op *op, int res)
 }
 
 /*
- * While the outcome of our create was unknown another writer may have voted with that
- * number, and have removed the file again: it would be used twice.  So that is looked at
- * before the create is repeated.
+ * While the outcome of our create was unknown, or this process was stopped, another writer
+ * may have voted with that number, and have removed the file again: it would be used
+ * twice.  So that is looked at before the create is repeated, and before any create if
+ * the last look is an old one.
  */
 static bool number_is_ours(struct log *l)
 {
-    if (!l->create_again) {
+    if (!l->create_again && l->create_look == 0 &&
+        log_now(l) < l->looked_us + LOOK_FRESH_US) {
         return true;
     }
     if (l->create_look == 0) {
@@ -279,6 +281,9 @@ static void header_written(struct store_op *op, int res)
             l->take_over_cut = 0;
             l->header_told = l->header_looked = false;
             l->header_checkpoint = s->header.checkpoint;
+        }
+        if (!s->broken && l->next_seq == l->synced_seq + 1) {
+            sync_recovered(l);      /* nothing else is going to tell that it goes on */
         }
     }
 }
@@ -631,6 +636,9 @@ void segment_move(struct log *l)
         record_place(l, r);
     }
     if (l->unplaced) {
+        if (l->moves_in_vain > 0) {     /* whether it goes on now a sync tells */
+            l->wanted_seq = MAX(l->wanted_seq, l->next_seq - 1);
+        }
         l->unplaced = false;
         l->move_cut = 0;
         l->progress = true;

@@ -54,8 +54,14 @@ void sync_reached(struct log *l, uint64_t seq)
         record_release(r);
     }
     l->last_sync_us = log_now(l);
-    l->moves_in_vain = 0;
     l->stat.syncs++;
+    sync_recovered(l);
+}
+
+/* Something became durable, and nothing that is older is left. */
+void sync_recovered(struct log *l)
+{
+    l->moves_in_vain = 0;
     /* A full store has room again when a create succeeds, or an append if none is due. */
     if (l->error != -ENOSPC || (l->standby && l->standby->phase == SEGMENT_STANDBY)) {
         log_clear_error(l);
@@ -277,6 +283,7 @@ static void fence_looked(struct store_op *op, int res)
     } else {
         l->hold_answers = create_is_open(l);
         l->looks_done = l->looks_begun;
+        l->looked_us = l->look_began_us;
         if (l->look_failed && l->error != -ENOSPC) {
             log_clear_error(l);
         }
@@ -296,6 +303,7 @@ void sync_look(struct log *l)
         return;
     }
     l->fence_in_flight = true;
+    l->look_began_us = l->fence_checked_us;
     l->looks_begun++;
     l->header_looked = !l->header_told;
     l->fence_op = (struct store_op){

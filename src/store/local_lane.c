@@ -187,6 +187,9 @@ static int start_read(struct local_io *io)
     if (!range_is_valid(io->op)) {
         return -EINVAL;
     }
+    if ((io->op->flags & STORE_BY_NAME) && io->lane->store->dir.read_only) {
+        (void)local_files_forget(&io->lane->store->files, io->op->file);
+    }
     r = local_files_get(&io->lane->store->files, io->op->file, &io->file);
     if (r < 0) {
         return r;

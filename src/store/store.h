@@ -120,6 +120,12 @@ enum store_what {
  * taker removes before its vote) it may go by that and FENCE alone.
  */
 #define STORE_FENCE (1u << 1)
+/*
+ * PREAD in a store that is open for reading only: look for FILE by its name, though it is
+ * open already.  A writer may have removed it since, and may use its room for another
+ * file.
+ */
+#define STORE_BY_NAME (1u << 2)
 
 #define STORE_BUF_ALIGN 4096
 

@@ -356,6 +356,7 @@ static bool step_begin(struct hlfs *v)
     v->pump = true;
     v->frozen = v->active;
     v->active = fresh;
+    v->run_writers = true;      /* those that found the layer full */
     c->wanted = false;
     c->error = 0;
     c->frozen_seq = log_next_seq(v->log) - 1;

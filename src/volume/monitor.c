@@ -8,6 +8,10 @@
  * background thread drives whenever operations are in flight and nobody else does.
  * A driver that leaves hands over to a thread that waits for the log anyway, else to the
  * background thread.
+ *
+ *   DRIVE-1  While operations of the log's lane are in flight, somebody drives, or the
+ *            background thread is awake, or a thread was told to drive and has not
+ *            left: what it was told it does, or tells the next (monitor_away()).
  */
 #include "volume/private.h"
 
@@ -287,13 +291,26 @@ bool volume_turn(struct hlfs *v, int64_t timeout_us)
     return more;
 }
 
+/* Of those who wait for the log: one of whom nothing is finished, or he would leave. */
+static struct hlfs_queue *next_driver(const struct hlfs *v)
+{
+    struct hlfs_queue *q;
+
+    list_for_each(q, &v->resting, resting_node) {
+        if (list_empty(&q->finished)) {
+            return q;
+        }
+    }
+    return NULL;
+}
+
 /*
  * Give the driver's role up.  If there is work left for one, somebody who waits for the
  * log anyway takes it, so that this costs no further change of thread.
  */
 static void drive_end(struct hlfs *v)
 {
-    struct hlfs_queue *q = list_first(&v->resting, struct hlfs_queue, resting_node);
+    struct hlfs_queue *q = next_driver(v);
 
     v->driver = DRIVER_NONE;
     if (!lane_in_use(v) && !v->kick) {
@@ -315,6 +332,7 @@ static void drive_for(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
     bool timed_out = false;
 
     v->driver = DRIVER_CALLER;
+    q->told = false;
     q->rest = QUEUE_DRIVING;
     while (list_empty(&q->finished) && !timed_out) {
         v->kick = false;        /* by store_wait() */
@@ -331,7 +349,8 @@ static void drive_for(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
     drive_end(v);
 }
 
-/* Sleep until Q is told something.  Called inside, returns inside. */
+/* Sleep until something of Q is finished, or Q is told to drive.  Called inside, returns
+ * inside. */
 static void rest_on_cond(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
 {
     q->rest = QUEUE_ON_COND;
@@ -367,6 +386,7 @@ void monitor_wait(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
         return;
     }
     if (q->lane_ops > 0 || !v->log) {
+        assert(!q->told);       /* who was ON_COND has nothing on his lane: DRIVE-1 */
         q->rest = QUEUE_ON_LANE;
         hand_on(v);
         (void)pthread_mutex_unlock(&v->mutex);
@@ -374,11 +394,27 @@ void monitor_wait(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us)
         monitor_enter(v);
         q->rest = QUEUE_LOOKING;
     } else if (v->driver == DRIVER_NONE) {
+        if (!list_empty(&v->copies)) {
+            monitor_wake(v);        /* Q may be waiting for one of them */
+        }
         drive_for(v, q, timeout_us);
     } else {
         hand_on(v);
         rest_on_cond(v, q, timeout_us);
     }
+}
+
+/*
+ * Q's thread goes its way.  It may have been told to drive and leave all the same: by the
+ * time it woke up, a request of its own was finished, or its time was up.
+ */
+void monitor_away(struct hlfs *v, struct hlfs_queue *q)
+{
+    q->rest = QUEUE_AWAY;
+    if (q->told && v->driver == DRIVER_NONE) {
+        drive_end(v);           /* DRIVE-1 */
+    }
+    q->told = false;
 }
 
 /* ---- The thread ----------------------------------------------------------- */

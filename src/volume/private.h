@@ -14,7 +14,9 @@
  *
  *   VOL-1  A block's place in the layers and tree is that of its newest committed
  *          write: it is set in the turn that adds the entry to the log.
- *   VOL-2  Waiting writes run in the order in which they came (first in, first out).
+ *   VOL-2  Waiting writes run in the order in which they came (first in, first out),
+ *          save that one that holds blocks (VOL-4) goes first, and that on a full store
+ *          holes pass the writes that wait for room.
  *   VOL-3  A segment is removed only when no read that began before is under way.
  *   VOL-4  While a change of some blocks is under way over several turns (a
  *          read-modify-write, a copy made outside) no other change of them begins: its
@@ -53,7 +55,8 @@ struct read_op {
     struct hlfs *v;
     struct store_lane *lane;
     unsigned *lane_ops;             /* counts the operations on it */
-    uint8_t *buf;
+    uint8_t *buf;                   /* NULL if map_only */
+    bool map_only;                  /* get the map's pages into memory, read no data */
     uint64_t offset, len, at;       /* at: bytes done */
     void (*done)(struct read_op *r, int res);
     int error;
@@ -89,6 +92,7 @@ struct request {
     uint64_t done_bytes;
     bool waiting;                   /* in v->writers */
     bool unfinished;                /* counted in queue->unfinished */
+    uint64_t arrival;               /* of a change: higher than those before it (VOL-2) */
     uint64_t wait_since_us;         /* monotonic; 0: has not waited */
     struct log_waiter waiter;
     /* A write piece under way: */
@@ -122,7 +126,7 @@ struct hlfs_queue {
     unsigned lane_ops;              /* of our requests on our lane */
     enum queue_rest rest;
     bool fd_given;                  /* hlfs_queue_fd(): somebody may poll it */
-    bool told;                      /* ON_COND: to look, or to drive */
+    bool told;                      /* to drive, while it was ON_COND */
     pthread_cond_t cond;            /* with the monitor's mutex */
     struct list resting_node;       /* in v->resting while ON_COND */
     struct list free, finished;
@@ -208,7 +212,8 @@ struct hlfs {
     bool pump;                      /* the log wants log_pump() */
     bool pump_later;                /* so does somebody who comes back to wait */
     bool run_writers;               /* room came: see VOL-2 */
-    struct list writers;            /* waiting requests */
+    uint64_t arrivals;              /* changes so far */
+    struct list writers;            /* waiting requests, in order (VOL-2) */
     struct list copies;             /* reserved, to be copied outside */
     struct list busy;               /* struct busy_range */
 
@@ -275,6 +280,8 @@ bool monitor_forked(const struct hlfs *v);
 /* Wait for Q's requests, at most TIMEOUT_US (< 0: for ever).  Called and returns
  * inside. */
 void monitor_wait(struct hlfs *v, struct hlfs_queue *q, int64_t timeout_us);
+/* Q's thread stops waiting for now; inside. */
+void monitor_away(struct hlfs *v, struct hlfs_queue *q);
 /* A background operation on the log's lane; its done() begins with monitor_done(). */
 void monitor_submit(struct hlfs *v, struct store_op *op);
 void monitor_done(struct hlfs *v);

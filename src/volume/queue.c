@@ -71,16 +71,15 @@ void queue_free(struct hlfs_queue *q)
 {
     struct hlfs_completion c[16];
 
-    if (!q) {
+    /* In a child what is in flight, and the ring with it, are the parent's. */
+    if (!q || monitor_forked(q->v)) {
         return;
     }
-    if (!monitor_forked(q->v)) {
-        while (queue_reap(q, c, ARRAY_SIZE(c), -1) > 0) {
-        }
-        monitor_enter(q->v);
-        list_remove(&q->node);
-        monitor_leave(q->v);
+    while (queue_reap(q, c, ARRAY_SIZE(c), -1) > 0) {
     }
+    monitor_enter(q->v);
+    list_remove(&q->node);
+    monitor_leave(q->v);
     queue_destroy(q);
 }
 
@@ -149,7 +148,6 @@ static void queue_tell(struct hlfs_queue *q)
         store_wake(q->lane);
         break;
     case QUEUE_ON_COND:
-        q->told = true;
         (void)pthread_cond_signal(&q->cond);
         break;
     case QUEUE_DRIVING:
@@ -425,7 +423,7 @@ int queue_reap(struct hlfs_queue *q, struct hlfs_completion *ret, unsigned max,
         }
         monitor_wait(v, q, left_us);
     }
-    q->rest = QUEUE_AWAY;
+    monitor_away(v, q);
     monitor_leave(v);
     store_kick(q->lane);        /* what completions led to */
     return (int)n;

@@ -128,6 +128,36 @@ static void lane_done(struct read_op *r)
     --*r->lane_ops;
 }
 
+/*
+ * Wrong bytes.  A writer beside us may have removed the segment, and its file, which we
+ * have open, been written over as another one: before a volume that is only read calls it
+ * damage it looks whether the segment is still there under its name.
+ */
+static void segment_look(struct read_op *r, struct store_op *op,
+                         void (*done)(struct store_op *op, int res))
+{
+    *op = (struct store_op){
+        .what = STORE_PREAD,
+        .flags = STORE_BY_NAME,
+        .file = op->file,
+        .buf = op->buf,
+        .len = PLACE_UNIT,
+        .done = done,
+    };
+    lane_submit(r, op);
+}
+
+/* R fails; RES is what a read of the store came to.  True if it is to be told about: a
+ * segment that went from under a reader is not. */
+static bool read_failed(struct read_op *r, int res)
+{
+    struct hlfs *v = r->v;
+
+    v->counters.read_errors++;
+    r->error = res == -ENOENT ? (v->read_only ? -ESTALE : -EBADMSG) : res;
+    return res != -ENOENT || !v->read_only;
+}
+
 /* A buffer of the caller's may have been scribbled on meanwhile: once more, privately. */
 static bool piece_retry(struct read_piece *p)
 {
@@ -141,19 +171,14 @@ static bool piece_retry(struct read_piece *p)
     return true;
 }
 
-static void piece_done(struct store_op *op, int res)
+static void piece_end(struct read_piece *p, int res)
 {
-    struct read_piece *p = container_of(op, struct read_piece, op);
     struct read_op *r = p->read;
 
-    lane_done(r);
-    if (res == -EBADMSG && !p->bounce && piece_retry(p)) {
-        return;
-    }
     if (res < 0) {
-        piece_complain(p, res);
-        r->v->counters.read_errors++;
-        r->error = res == -ENOENT ? (r->v->read_only ? -ESTALE : -EBADMSG) : res;
+        if (read_failed(r, res)) {
+            piece_complain(p, res);
+        }
     } else if (p->bounce) {
         for (uint32_t i = 0; i < p->count; i++) {
             block_deliver(r, p->first + i, p->bounce + (size_t)i * r->v->block_bytes);
@@ -163,6 +188,30 @@ static void piece_done(struct store_op *op, int res)
     if (r->pending == 0) {
         read_run(r);
     }
+}
+
+static void piece_looked(struct store_op *op, int res)
+{
+    struct read_piece *p = container_of(op, struct read_piece, op);
+
+    lane_done(p->read);
+    piece_end(p, res == -ENOENT ? res : -EBADMSG);
+}
+
+static void piece_done(struct store_op *op, int res)
+{
+    struct read_piece *p = container_of(op, struct read_piece, op);
+    struct read_op *r = p->read;
+
+    lane_done(r);
+    if (res == -EBADMSG && !p->bounce && piece_retry(p)) {
+        return;
+    }
+    if (res == -EBADMSG && r->v->read_only) {
+        segment_look(r, op, piece_looked);
+        return;
+    }
+    piece_end(p, res);
 }
 
 /* Does block I follow block I - 1 in the store, and may they go in one piece? */
@@ -278,12 +327,10 @@ static int chunk_submit(struct read_op *r, const uint8_t *left, uint32_t n)
     return 0;
 }
 
-static void page_done(struct store_op *op, int res)
+static void page_end(struct read_op *r, int res)
 {
-    struct read_op *r = container_of(op, struct read_op, page_op);
     struct hlfs *v = r->v;
 
-    lane_done(r);
     if (res >= 0) {
         struct page *p = pagecache_add(v->cache, r->missing.place, r->page);
 
@@ -292,15 +339,33 @@ static void page_done(struct store_op *op, int res)
         } else {
             r->error = -ENOMEM;
         }
-    } else {
+    } else if (read_failed(r, res)) {
         log_say(&v->options.log, LOG_ERROR,
                 "%s: cannot read the map page at segment %" PRIu64 ", offset %" PRIu64
                 ": %s", v->name, place_file(r->missing.place),
                 place_offset(r->missing.place), error_name(res));
-        v->counters.read_errors++;
-        r->error = res == -ENOENT ? (v->read_only ? -ESTALE : -EBADMSG) : res;
     }
     read_run(r);
+}
+
+static void page_looked(struct store_op *op, int res)
+{
+    struct read_op *r = container_of(op, struct read_op, page_op);
+
+    lane_done(r);
+    page_end(r, res == -ENOENT ? res : -EBADMSG);
+}
+
+static void page_done(struct store_op *op, int res)
+{
+    struct read_op *r = container_of(op, struct read_op, page_op);
+
+    lane_done(r);
+    if (res == -EBADMSG && r->v->read_only) {
+        segment_look(r, op, page_looked);
+        return;
+    }
+    page_end(r, res);
 }
 
 static int page_check_op(struct store_op *op, int res)
@@ -357,26 +422,25 @@ static int chunk_lookup(struct read_op *r)
             return res;
         }
     }
-    if (res == 0) {
-        res = chunk_places_valid(r);
-    }
     return res < 0 ? res : 1;
 }
 
+/* 1: memory had it all, 0: reads are under way, or an error. */
 static int chunk_start(struct read_op *r)
 {
     uint8_t left[LOOKUP_MAX];
     uint32_t n;
     int res = chunk_lookup(r);
 
-    if (res != 1) {
+    if (res != 1 || r->map_only) {
+        return res;
+    }
+    res = chunk_places_valid(r);
+    if (res < 0) {
         return res;
     }
     n = chunk_memory(r, left);
-    if (n > 0) {
-        res = chunk_submit(r, left, n);
-    }
-    return res;
+    return n > 0 ? chunk_submit(r, left, n) : 1;
 }
 
 static void read_end(struct read_op *r)

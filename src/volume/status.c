@@ -8,24 +8,16 @@
 
 static void status_read(struct read_op *read, int res);
 
-/*
- * A page is missing: read the block at which it is needed, which loads it.  (The bytes
- * go nowhere; a status of cold map is rare enough.)
- */
+/* A page is missing: look the block up at which it is needed, as a read would. */
 static int status_load(struct request *r, uint64_t block)
 {
     struct hlfs *v = r->queue->v;
 
-    if (posix_memalign((void **)&r->edges, STORE_BUF_ALIGN, v->block_bytes) != 0) {
-        r->edges = NULL;
-        r->result = -ENOMEM;
-        return 1;
-    }
     r->read = (struct read_op){
         .v = v,
         .lane = r->queue->lane,
         .lane_ops = &r->queue->lane_ops,
-        .buf = r->edges,
+        .map_only = true,
         .offset = block << v->block_shift,
         .len = v->block_bytes,
         .done = status_read,
@@ -40,7 +32,6 @@ static void status_read(struct read_op *read, int res)
     struct request *r = container_of(read, struct request, read);
 
     read->started = false;
-    free(TAKE_PTR(r->edges));
     if (res < 0) {
         request_finish(r, res);
         return;

@@ -104,7 +104,30 @@ static void busy_release(struct request *r)
 
 /* ---- Waiting -------------------------------------------------------------- */
 
-static int wait_in_line(struct request *r, bool first)
+/* VOL-2, but who holds blocks goes first: others may wait for these. */
+static bool stands_before(const struct request *r, const struct request *other)
+{
+    return r->busy_held != other->busy_held ? r->busy_held : r->arrival < other->arrival;
+}
+
+/* R comes into the line, or back to its place in it. */
+static void line_enter(struct list *line, struct request *r)
+{
+    struct request *other = list_last(line, struct request, node);
+
+    if (!other || stands_before(other, r)) {
+        list_push(line, &r->node);          /* most are new */
+        return;
+    }
+    list_for_each(other, line, node) {      /* most come back, to the front */
+        if (stands_before(r, other)) {
+            break;
+        }
+    }
+    list_push(&other->node, &r->node);      /* right before it */
+}
+
+static int wait_in_line(struct request *r)
 {
     struct hlfs *v = r->queue->v;
 
@@ -112,11 +135,7 @@ static int wait_in_line(struct request *r, bool first)
         r->wait_since_us = clock_monotonic_us(v->clock);
     }
     r->waiting = true;
-    if (first) {
-        list_push_front(&v->writers, &r->node);
-    } else {
-        list_push(&v->writers, &r->node);
-    }
+    line_enter(&v->writers, r);
     v->pump = true;     /* a standby segment may be what is missing */
     return 0;
 }
@@ -130,16 +149,32 @@ static uint64_t patience_us(const struct hlfs *v, int error)
     return options_unreachable_us(&v->options);
 }
 
-/* The log has no room (RES): wait, or give up.  FRONT: it holds blocks, goes first. */
-static int no_room(struct request *r, int res, bool front)
+/* The log has no room (RES): wait, or give up. */
+static int no_room(struct request *r, int res)
 {
     struct hlfs *v = r->queue->v;
 
     if (res == -EAGAIN || (res == -ENOSPC && v->options.full.wait_us > 0)) {
-        return wait_in_line(r, front);
+        return wait_in_line(r);
     }
     r->result = res;
     return 1;
+}
+
+/* Is the store too full for what guests write?  What empties it goes on. */
+static bool store_full(const struct hlfs *v)
+{
+    return log_guest_error(v->log) == -ENOSPC;
+}
+
+/* Memory: has the layer LIMIT bytes?  Then whoever adds to it waits for a checkpoint. */
+static int layer_admits(struct hlfs *v, size_t limit)
+{
+    if (layer_bytes(v->active) < limit) {
+        return 0;
+    }
+    v->checkpoint.wanted = true;
+    return v->checkpoint.error ? v->checkpoint.error : -EAGAIN;
 }
 
 /* ---- One piece ------------------------------------------------------------ */
@@ -284,13 +319,19 @@ static int hole_commit(struct request *r, uint32_t i, uint32_t n)
     return res < 0 ? res : done < n ? -ENOMEM : 0;
 }
 
+/* Let go of what R holds for its piece; it may begin it anew. */
+static void piece_drop(struct request *r)
+{
+    busy_release(r);
+    free(TAKE_PTR(r->edges));
+    r->edges_have = r->edges_wanted = 0;
+}
+
 static int piece_done(struct request *r)
 {
     struct hlfs *v = r->queue->v;
 
-    busy_release(r);
-    free(TAKE_PTR(r->edges));
-    r->edges_have = r->edges_wanted = 0;
+    piece_drop(r);
     r->done_bytes += r->piece_len;
     r->piece_len = 0;
     monitor_pump(v);
@@ -387,9 +428,7 @@ static void edge_read(struct read_op *read, int res)
 
     read->started = false;
     if (res < 0) {
-        r->result = res;
-        busy_release(r);
-        free(TAKE_PTR(r->edges));
+        piece_drop(r);
         request_finish(r, res);
         return;
     }
@@ -397,6 +436,15 @@ static void edge_read(struct read_op *read, int res)
 }
 
 /* ---- Holes ---------------------------------------------------------------- */
+
+/*
+ * Holes take memory as data does, and wait for the same checkpoint.  On a full store they
+ * may have twice as much: they are what empties it, and a checkpoint may lack room there.
+ */
+static size_t hole_limit(const struct hlfs *v)
+{
+    return store_full(v) ? 2 * v->layer_hard_limit : v->layer_hard_limit;
+}
 
 /*
  * The whole blocks in the middle of a zero or discard become a hole: as much as one
@@ -407,8 +455,11 @@ static int punch(struct request *r, uint64_t first, uint64_t count)
     struct hlfs *v = r->queue->v;
     struct log_space space;
     uint64_t done = 0;
-    int res = log_reserve(v->log, LOG_SYSTEM, 0, sizeof(struct entry_hole_disk), &space);
+    int res = layer_admits(v, hole_limit(v));
 
+    if (res == 0) {
+        res = log_reserve(v->log, LOG_SYSTEM, 0, sizeof(struct entry_hole_disk), &space);
+    }
     if (res < 0) {
         return res;
     }
@@ -460,20 +511,16 @@ static int write_piece(struct request *r)
     if (r->edges_wanted == 0 && overwrite_in_place(r)) {
         return piece_done(r) == 0 ? 2 : 1;
     }
-    if (layer_bytes(v->active) >= v->layer_hard_limit) {
-        v->checkpoint.wanted = true;
-        res = v->checkpoint.error ? v->checkpoint.error : -EAGAIN;
-    } else {
+    res = layer_admits(v, v->layer_hard_limit);
+    if (res == 0) {
         res = log_reserve(v->log, LOG_GUEST, piece_payload(r),
                           entry_bytes(piece_blocks(r)), &r->space);
     }
     if (res < 0) {
-        res = no_room(r, res, held);
-        if (res == 1) {
-            busy_release(r);
-            free(TAKE_PTR(r->edges));
+        if (res != -EAGAIN) {
+            piece_drop(r);      /* for room it may wait long, and for a discard of these */
         }
-        return res;
+        return no_room(r, res);
     }
     monitor_pump(v);
     if (r->piece_len <= COPY_OUTSIDE_BYTES || r->args.kind != REQUEST_WRITE) {
@@ -481,8 +528,7 @@ static int write_piece(struct request *r)
         res = piece_commit(r, &small);
         if (res < 0) {
             r->result = res;
-            busy_release(r);
-            free(TAKE_PTR(r->edges));
+            piece_drop(r);
             return 1;
         }
         return 2;
@@ -490,8 +536,7 @@ static int write_piece(struct request *r)
     r->scratch = malloc(sizeof(*r->scratch));
     if (!r->scratch) {
         log_cancel(v->log, &r->space);
-        busy_release(r);
-        free(TAKE_PTR(r->edges));
+        piece_drop(r);
         r->result = -ENOMEM;
         return 1;
     }
@@ -517,8 +562,7 @@ int write_commit(struct request *r)
     free(TAKE_PTR(r->scratch));
     r->copying = false;
     if (res < 0) {
-        busy_release(r);
-        free(TAKE_PTR(r->edges));
+        piece_drop(r);
         r->result = res;
         return 1;
     }
@@ -544,6 +588,14 @@ static uint64_t whole_blocks_here(const struct request *r, uint64_t *ret_first)
     return (end - at) >> v->block_shift;
 }
 
+/* Does R go on with a hole?  Such a step needs none of the room that writes need. */
+static bool stands_at_hole(const struct request *r)
+{
+    uint64_t first;
+
+    return whole_blocks_here(r, &first) > 0;
+}
+
 /* Long zeroes cut their partial blocks off, so that the middle is whole. */
 static void zero_piece_cut(struct request *r)
 {
@@ -560,6 +612,33 @@ static void zero_piece_cut(struct request *r)
                        r->args.offset + r->args.len) - at;
 }
 
+/* The next piece, or HOLES blocks from FIRST on.  2: it may go on, else as write_step(). */
+static int piece_begin(struct request *r, uint64_t first, uint64_t holes)
+{
+    struct hlfs *v = r->queue->v;
+
+    if (holes > 0) {
+        r->piece_at = first << v->block_shift;
+        r->piece_len = holes << v->block_shift;
+    } else if (r->args.kind == REQUEST_WRITE) {
+        piece_cut(r);
+    } else {
+        zero_piece_cut(r);
+    }
+    r->edges_wanted = holes > 0 ? 0 : edges_of(r);
+    r->edges_have = 0;
+    if (blocks_busy(v, piece_first(r), piece_last(r))) {
+        return wait_in_line(r);
+    }
+    if (r->edges_wanted != 0) {
+        if (store_full(v)) {
+            return no_room(r, -ENOSPC);     /* before it holds anything */
+        }
+        busy_hold(r);
+    }
+    return 2;
+}
+
 /*
  * Do as much of R as can be done in this turn.  1 finished (r->result), 0 pending: it
  * waits in line, for a read, for its copy, or for a later turn.
@@ -571,38 +650,18 @@ int write_step(struct request *r)
 
     while (r->done_bytes < r->args.len) {
         uint64_t first = 0, holes = whole_blocks_here(r, &first);
-        int res;
+        int res = r->busy_held ? 2 : piece_begin(r, first, holes);
 
-        if (!r->busy_held) {
-            if (holes > 0) {
-                r->piece_at = first << v->block_shift;
-                r->piece_len = holes << v->block_shift;
-            } else if (r->args.kind == REQUEST_WRITE) {
-                piece_cut(r);
-            } else {
-                zero_piece_cut(r);
-            }
-            r->edges_wanted = holes > 0 ? 0 : edges_of(r);
-            r->edges_have = 0;
-            if (blocks_busy(v, piece_first(r), piece_last(r))) {
-                return wait_in_line(r, false);
-            }
-            if (r->edges_wanted != 0) {
-                busy_hold(r);
-            }
+        if (res != 2) {
+            return res;
         }
         if (holes > 0) {
             if (punched++ > 0) {
-                return wait_in_line(r, true);   /* the next turn goes on */
+                return wait_in_line(r);     /* the next turn goes on */
             }
             res = punch(r, first, holes);
-            if (res == -EAGAIN || res == -ENOSPC) {
-                res = no_room(r, res, true);
-                return res;
-            }
             if (res < 0) {
-                r->result = res;
-                return 1;
+                return no_room(r, res);
             }
             r->done_bytes = MIN(r->done_bytes, r->args.len);
             if (r->done_bytes < r->args.len) {
@@ -625,10 +684,14 @@ int write_step(struct request *r)
 /* A new request: behind those who wait already (VOL-2). */
 int write_start(struct request *r)
 {
-    if (!list_empty(&r->queue->v->writers)) {
-        return wait_in_line(r, false);
+    struct hlfs *v = r->queue->v;
+
+    r->arrival = ++v->arrivals;
+    if (list_empty(&v->writers)) {
+        return write_step(r);
     }
-    return write_step(r);
+    v->run_writers |= store_full(v) && stands_at_hole(r);   /* it may pass them */
+    return wait_in_line(r);
 }
 
 /* ---- FUA ------------------------------------------------------------------ */
@@ -662,9 +725,32 @@ void write_give_up(struct request *r, int error)
 {
     list_remove(&r->node);
     r->waiting = false;
-    busy_release(r);
-    free(TAKE_PTR(r->edges));
+    piece_drop(r);
     request_finish(r, error);
+}
+
+/* It is R's turn.  True if it has to wait again. */
+static bool writer_run(struct request *r)
+{
+    list_remove(&r->node);
+    r->waiting = false;
+    if (write_step(r) == 1) {
+        request_finish(r, r->result);
+        return false;
+    }
+    return r->waiting;
+}
+
+/* On a full store: writes wait, and the holes behind them go on, which make room. */
+static void holes_run(struct hlfs *v)
+{
+    struct request *r, *tmp;
+
+    list_for_each_safe(r, tmp, &v->writers, node) {
+        if (stands_at_hole(r) && writer_run(r) && v->run_writers) {
+            return;     /* the share of one turn is done */
+        }
+    }
 }
 
 /* Let those who wait try again, in order, until one has to wait again. */
@@ -677,32 +763,36 @@ void writers_run(struct hlfs *v)
         if (!r) {
             return;
         }
-        list_remove(&r->node);
-        r->waiting = false;
-        if (write_step(r) == 1) {
-            request_finish(r, r->result);
-        } else if (r->waiting) {
-            return;
+        if (writer_run(r)) {
+            break;
         }
+    }
+    if (store_full(v) && !v->run_writers) {
+        holes_run(v);
     }
 }
 
-/* Give up on those who have waited long enough for a log that stands still. */
+/*
+ * Give up on those who have waited long enough for a log that stands still.  For holes it
+ * does not while only guests' writes lack room.
+ */
 uint64_t writers_expire(struct hlfs *v, uint64_t now_us)
 {
-    int error = log_guest_error(v->log);
-    uint64_t next = UINT64_MAX, patience;
+    uint64_t next = UINT64_MAX;
     struct request *r, *tmp;
 
-    if (list_empty(&v->writers) || error == 0) {
+    if (log_guest_error(v->log) == 0) {
         return next;
     }
-    patience = error == -ESTALE ? 0 : patience_us(v, error);
     list_for_each_safe(r, tmp, &v->writers, node) {
-        if (now_us >= r->wait_since_us + patience) {
+        int error = stands_at_hole(r) ? log_error(v->log) : log_guest_error(v->log);
+        uint64_t until = r->wait_since_us +
+                         (error == -ESTALE ? 0 : patience_us(v, error));
+
+        if (error != 0 && now_us >= until) {
             write_give_up(r, error);
-        } else {
-            next = MIN(next, r->wait_since_us + patience);
+        } else if (error != 0) {
+            next = MIN(next, until);
         }
     }
     return next;

@@ -225,7 +225,8 @@ static void do_full(struct world *w)
         return;
     }
     sim_options(w->sim)->disk_bytes = info.log_bytes + 6 * SEGMENT;
-    for (unsigned i = 0; i < 400 && alive(w) && w->enospc == 0; i++) {
+    /* By chance: while segments go as fast as new ones come the disk is not full. */
+    for (unsigned i = 0; i < 800 && alive(w) && w->enospc == 0; i++) {
         put(w, i * KIB(40) % (w->bytes - KIB(40)), KIB(40), 0);
         run(w, 300);
     }

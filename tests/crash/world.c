@@ -534,7 +534,7 @@ static bool try_again(struct world *w, const char *what, int res)
         return true;
     }
     if (res == -ENOSPC && o->disk_bytes) {
-        o->disk_bytes += 2 * w->options.segment_bytes;
+        o->disk_bytes += 4 * w->options.segment_bytes;  /* each open that fails costs two */
         return true;
     }
     world_check_misuse(w);

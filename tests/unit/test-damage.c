@@ -662,10 +662,51 @@ static void taken_over(void **state _unused_)
     damage_all(SIMVOL_TAKEN_OVER);
 }
 
+/*
+ * Where blocks are is in the map: to tell it no block is read.  It once was, to get the
+ * map's page into memory, and one damaged block made that fail, but only the first time.
+ */
+static void block_status_reads_no_blocks(void **state _unused_)
+{
+    struct simvol *s = simvol_new(SIMVOL_CLOSED, 3);
+    struct layout *l = layout_new(s);
+    struct hlfs *v = NULL;
+
+    for (size_t i = 0; i < l->count; i++) {
+        const struct region *r = &l->regions[i];
+        uint8_t byte;
+
+        for (uint64_t at = r->from; r->what == BLOCK_DATA && at < r->to; at += 512) {
+            assert_int_equal(sim_peek(s->sim, r->file, at, &byte, 1), 1);
+            byte ^= 1;
+            sim_poke(s->sim, r->file, at, &byte, 1);
+        }
+    }
+    for (uint64_t at = 0; at < SIMVOL_BYTES; at += SIMVOL_BLOCK_BYTES) {
+        enum hlfs_status status = HLFS_STATUS_HOLE;
+        uint64_t len = 0;
+        const struct request_args a = {
+            .kind = REQUEST_STATUS, .len = SIMVOL_BYTES - at, .offset = at,
+            .ret_status = &status, .ret_len = &len,
+        };
+        uint8_t byte;
+
+        assert_int_equal(simvol_open(s->sim, VOLUME_RDONLY, &v), 0);    /* a cold map */
+        assert_int_equal(volume_call(v, &a), 0);
+        assert_true(len > 0);
+        assert_int_equal(simvol_call(v, REQUEST_READ, &byte, 1, at),
+                         status == HLFS_STATUS_DATA ? -EBADMSG : 0);
+        assert_int_equal(volume_close(v), 0);
+    }
+    layout_free(l);
+    simvol_free(s);
+}
+
 /* An argument picks tests by name. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(block_status_reads_no_blocks),
         cmocka_unit_test(closed),
         cmocka_unit_test(killed_when_idle),
         cmocka_unit_test(killed_after_a_flush),

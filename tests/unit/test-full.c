@@ -31,19 +31,26 @@
 
 static uint8_t bytes[KIB(64)];
 
-static struct hlfs *new_volume(struct sim *sim)
+static struct hlfs *volume_of(struct sim *sim, uint64_t size, uint64_t segment,
+                              const char *full)
 {
     struct hlfs_options *o = hlfs_options_new();
     struct store *s = NULL;
     struct hlfs *v = NULL;
 
-    o->segment_bytes = SEGMENT;     /* less than people may ask for */
+    o->segment_bytes = segment;     /* less than people may ask for */
+    assert_int_equal(hlfs_options_set(o, "full", full), 0);
     assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, SIZE, VOLUME_MANUAL, o), 0);
+    assert_int_equal(volume_create(s, size, VOLUME_MANUAL, o), 0);
     assert_int_equal(sim_store_open(sim, 0, &s), 0);
-    assert_int_equal(volume_open(s, VOLUME_MANUAL, NULL, &v), 0);
+    assert_int_equal(volume_open(s, VOLUME_MANUAL, o, &v), 0);
     hlfs_options_free(o);
     return v;
+}
+
+static struct hlfs *new_volume(struct sim *sim)
+{
+    return volume_of(sim, SIZE, SEGMENT, "error");
 }
 
 static void pass(struct sim *sim, struct hlfs *v, uint64_t us)
@@ -122,11 +129,113 @@ static void so_can_a_thin_one(void **state)
     }
 }
 
+/* ---- Full, and somebody waits --------------------------------------------- */
+
+enum tag { FIRST = 1, SECOND, HOLE };
+
+static void *tag_of(enum tag t)
+{
+    return (void *)(uintptr_t)t;
+}
+
+/* Until a write waits, and not for a moment only. */
+static void fill_until_it_waits(struct hlfs_queue *q, struct rng *rng, uint64_t lead)
+{
+    struct hlfs_completion c;
+    int res;
+
+    do {
+        uint64_t at = rng_below(rng, (SIZE - sizeof(bytes)) / KIB(4)) * KIB(4);
+
+        /* The last one is the FIRST; with LEAD it has a partial block to read. */
+        res = hlfs_submit_pwrite(q, bytes, KIB(8), at + lead, 0, tag_of(FIRST));
+        assert_true(res == 0 || res == 1);
+    } while (res == 1 || hlfs_queue_reap(q, &c, 1, 5000) == 1);
+}
+
+/*
+ * With full=wait a discard once stood behind the writes that waited for the room it was
+ * to make; and each time that the line tried again its first write became its last.
+ */
+static void wait_and_empty(unsigned seconds, uint64_t lead)
+{
+    static uint8_t one[KIB(4)], two[KIB(4)], seen[KIB(4)];
+    struct rng rng = { seconds + 1 };
+    struct sim *sim = sim_new(rng.state);
+    struct hlfs_completion c;
+    struct hlfs_queue *q;
+    struct hlfs *v;
+
+    sim_options(sim)->disk_bytes = DISK;
+    v = volume_of(sim, SIZE, SEGMENT, "wait=1h");
+    assert_int_equal(hlfs_queue_new(v, 8, &q), 0);
+    fill_until_it_waits(q, &rng, lead);
+    memset(one, 1, sizeof(one));
+    memset(two, 2, sizeof(two));
+    assert_int_equal(hlfs_submit_pwrite(q, one, sizeof(one), 0, 0, tag_of(FIRST)), 0);
+    assert_int_equal(hlfs_submit_pwrite(q, two, sizeof(two), 0, 0, tag_of(SECOND)), 0);
+    pass(sim, v, seconds * (uint64_t)1000000);
+    assert_int_equal(hlfs_submit_discard(q, SIZE, 0, 0, tag_of(HOLE)), 0);
+    assert_int_equal(hlfs_queue_reap(q, &c, 1, 5000), 1);
+    assert_ptr_equal(c.tag, tag_of(HOLE));
+    assert_int_equal(c.result, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(hlfs_queue_reap(q, &c, 1, 60000), 1);
+        assert_ptr_equal(c.tag, tag_of(i < 2 ? FIRST : SECOND));
+        assert_int_equal(c.result, 0);
+    }
+    assert_int_equal(hlfs_pread(v, seen, sizeof(seen), 0), 0);
+    assert_memory_equal(seen, two, sizeof(seen));
+    hlfs_queue_free(q);
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
+static void holes_pass_writes_that_wait_in_their_order(void **state)
+{
+    (void)state;
+    for (unsigned seconds = 0; seconds < 6; seconds++) {
+        wait_and_empty(seconds, 0);
+        wait_and_empty(seconds, 512);
+    }
+}
+
+/*
+ * A discard of many blocks takes many turns.  With full=error a tick between two of them
+ * once gave it what only writes may get.
+ */
+static void a_long_discard_is_not_refused(void **state)
+{
+    struct sim *sim = sim_new(1);
+    struct hlfs_completion c;
+    struct hlfs_queue *q;
+    struct hlfs *v;
+    uint64_t at = 0;
+
+    (void)state;
+    sim_options(sim)->disk_bytes = MIB(64);
+    v = volume_of(sim, MIB(256), MIB(4), "error");
+    while (hlfs_pwrite(v, bytes, KIB(4), at, 0) == 0) {     /* no checkpoint so soon */
+        at += KIB(8);
+        assert_true(at < MIB(256));
+    }
+    assert_int_equal(hlfs_queue_new(v, 1, &q), 0);
+    assert_int_equal(hlfs_submit_discard(q, MIB(256), 0, 0, NULL), 0);
+    sim_run_until(sim, sim_now(sim) + 2000000);
+    assert_int_equal(hlfs_queue_reap(q, &c, 1, 60000), 1);
+    assert_int_equal(c.result, 0);
+    hlfs_queue_free(q);
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(disk_that_fills_up_can_be_emptied),
         cmocka_unit_test(so_can_a_thin_one),
+        cmocka_unit_test(holes_pass_writes_that_wait_in_their_order),
+        cmocka_unit_test(a_long_discard_is_not_refused),
     };
 
     memset(bytes, 1, sizeof(bytes));

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "base/util.h"
 #include "store/sim.h"
 #include "volume/volume.h"
@@ -157,12 +158,45 @@ static void a_flush_that_hangs(void **state)
     sim_free(sim);
 }
 
+/*
+ * Many small discards of a large volume: their holes are kept in memory as data is, and
+ * wait for checkpoints as data does.  They once did not, and took what they liked.
+ */
+static void discards_beyond_the_layers_limit(void **state)
+{
+    struct hlfs_options *o = hlfs_options_new();
+    struct sim *sim = sim_new(1);
+    struct hlfs_counters c;
+    struct rng rng = { 1 };
+    struct store *s = NULL;
+    struct hlfs *v = NULL;
+
+    (void)state;
+    assert_int_equal(hlfs_options_set(o, "cache-size", "4M"), 0);
+    assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
+    assert_int_equal(volume_create(s, TIB(1), VOLUME_MANUAL, o), 0);
+    assert_int_equal(sim_store_open(sim, 0, &s), 0);
+    assert_int_equal(volume_open(s, VOLUME_MANUAL, o, &v), 0);
+    hlfs_options_free(o);
+    for (unsigned i = 0; i < 200000; i++) {
+        uint64_t block = rng_below(&rng, TIB(1) / 4096);
+
+        assert_int_equal(hlfs_discard(v, 4096, block * 4096, 0), 0);
+        assert_int_equal(volume_counters(v, &c), 0);
+        assert_true(c.layer_bytes <= MIB(3) + KIB(64));  /* two of 3/8, and a few nodes */
+    }
+    assert_true(c.checkpoints > 0);
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_of_what_is_not_in_memory),
         cmocka_unit_test(writes_beyond_the_dirty_limit),
         cmocka_unit_test(a_flush_that_hangs),
+        cmocka_unit_test(discards_beyond_the_layers_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
