@@ -12,16 +12,11 @@ requires_build "$HLFS" "$PLUGIN"
 
 DECOMMISSION_S=120
 
-find_tail_node() {
-    NODE=$(hdfs_tail_nodes | tail -n 1)
-    [ -n "$NODE" ]
-}
-
 # decommission_tail - the last node of the tail; sets NODE.
 decommission_tail() {
     local start
 
-    wait_until 20 find_tail_node || fail "no tail"
+    wait_until 20 hdfs_find_tail_node || fail "no tail"
     start=$(now_ms)
     hdfs_cluster decommission "$NODE"
     hdfs_cluster wait-decommissioned "$NODE" $DECOMMISSION_S ||

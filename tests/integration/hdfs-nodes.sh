@@ -41,12 +41,6 @@ expect_pauses() {
     [ "$write" -le 1000 ] || fail "a buffered write took more than 1 s"
 }
 
-# A node in the pipeline that is being written to; sets NODE.
-find_tail_node() {
-    NODE=$(hdfs_tail_nodes | tail -n 1)
-    [ -n "$NODE" ]
-}
-
 # The tail has three copies, none of them on DataNode N.
 tail_avoids() {
     local nodes
@@ -68,7 +62,7 @@ serve "$DISK"
 step "one that holds the tail is killed"
 work killed 0
 sleep 3
-wait_until 10 find_tail_node || fail "no tail"
+wait_until 10 hdfs_find_tail_node || fail "no tail"
 hdfs_cluster kill-datanode "$NODE"
 say "  DataNode $NODE"
 wait_until 20 tail_avoids "$NODE" || fail "the tail is not on the three healthy nodes"
@@ -82,7 +76,7 @@ ADDED=$(hdfs_cluster add-datanode)
 wait_until 20 tail_uses "$ADDED" || fail "nothing is written to DataNode $ADDED"
 
 step "one that holds the tail hangs"
-wait_until 10 find_tail_node || fail "no tail"
+wait_until 10 hdfs_find_tail_node || fail "no tail"
 hdfs_cluster pause-datanode "$NODE"
 say "  DataNode $NODE"
 wait_until 20 tail_avoids "$NODE" || fail "the tail is not on the three healthy nodes"

@@ -55,6 +55,12 @@ hdfs_tail_nodes() {
     hdfs_growing | awk 'NR == 1 { block = $1 } $1 == block { print $2 }'
 }
 
+# A node in the pipeline that is being written to; sets NODE.
+hdfs_find_tail_node() {
+    NODE=$(hdfs_tail_nodes | tail -n 1)
+    [ -n "$NODE" ]
+}
+
 # How many complete blocks DataNode N keeps.
 hdfs_node_blocks() {
     find "$SETUP_TMP/hdfs/data/dn$1/current" -path '*/finalized/*' -name 'blk_*' \

@@ -19,8 +19,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "store/sim.h"
-#include "volume/volume.h"
+#include "manualvol.h"
 
 #define UNREACHABLE_US 2000000
 #define FAILING_US 120000000
@@ -30,25 +29,13 @@ static uint8_t block[4096];
 static struct hlfs *new_volume(struct sim *sim)
 {
     struct hlfs_options *o = hlfs_options_new();
-    struct store *s = NULL;
-    struct hlfs *v = NULL;
+    struct hlfs *v;
 
     assert_int_equal(hlfs_options_set(o, "unreachable", "wait=2s"), 0);
-    assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, MIB(64), VOLUME_MANUAL, NULL), 0);
-    assert_int_equal(sim_store_open(sim, 0, &s), 0);
-    assert_int_equal(volume_open(s, VOLUME_MANUAL, o, &v), 0);
+    manualvol_create(sim, MIB(64), NULL);
+    v = manualvol_open(sim, o);
     hlfs_options_free(o);
     return v;
-}
-
-static void pass(struct sim *sim, struct hlfs *v, uint64_t us)
-{
-    uint64_t end = sim_now(sim) + us;
-
-    while (sim_now(sim) < end) {
-        (void)volume_turn(v, 100000);
-    }
 }
 
 static void appends_fail(uint64_t seed, uint64_t slow_us)

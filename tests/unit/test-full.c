@@ -21,8 +21,7 @@
 
 #include "base/rng.h"
 #include "base/util.h"
-#include "store/sim.h"
-#include "volume/volume.h"
+#include "manualvol.h"
 
 #define SIZE MIB(8)
 #define SEGMENT KIB(256)
@@ -35,15 +34,12 @@ static struct hlfs *volume_of(struct sim *sim, uint64_t size, uint64_t segment,
                               const char *full)
 {
     struct hlfs_options *o = hlfs_options_new();
-    struct store *s = NULL;
-    struct hlfs *v = NULL;
+    struct hlfs *v;
 
     o->segment_bytes = segment;     /* less than people may ask for */
     assert_int_equal(hlfs_options_set(o, "full", full), 0);
-    assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, size, VOLUME_MANUAL, o), 0);
-    assert_int_equal(sim_store_open(sim, 0, &s), 0);
-    assert_int_equal(volume_open(s, VOLUME_MANUAL, o, &v), 0);
+    manualvol_create(sim, size, o);
+    v = manualvol_open(sim, o);
     hlfs_options_free(o);
     return v;
 }
@@ -51,15 +47,6 @@ static struct hlfs *volume_of(struct sim *sim, uint64_t size, uint64_t segment,
 static struct hlfs *new_volume(struct sim *sim)
 {
     return volume_of(sim, SIZE, SEGMENT, "error");
-}
-
-static void pass(struct sim *sim, struct hlfs *v, uint64_t us)
-{
-    uint64_t end = sim_now(sim) + us;
-
-    while (sim_now(sim) < end) {
-        (void)volume_turn(v, 100000);
-    }
 }
 
 /* Until a write is refused.  Most are not flushed: several segments are open at once. */

@@ -15,8 +15,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "store/sim.h"
-#include "volume/volume.h"
+#include "manualvol.h"
 
 #define SIZE MIB(64)
 #define IDLE_US 600000000
@@ -39,22 +38,11 @@ static struct hlfs *open_volume(struct sim *sim, struct store **ret_store)
 static struct sim *new_volume(void)
 {
     struct sim *sim = sim_new(1);
-    struct store *s = NULL;
 
     sim_options(sim)->tail_again = true;
     sim_options(sim)->idle_close_us = IDLE_US;
-    assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, SIZE, VOLUME_MANUAL, NULL), 0);
+    manualvol_create(sim, SIZE, NULL);
     return sim;
-}
-
-static void pass(struct sim *sim, struct hlfs *v, uint64_t us)
-{
-    uint64_t end = sim_now(sim) + us;
-
-    while (sim_now(sim) < end) {
-        (void)volume_turn(v, 100000);
-    }
 }
 
 static void write_block(struct hlfs *v, uint8_t value, uint64_t at)

@@ -14,8 +14,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "store/sim.h"
-#include "volume/volume.h"
+#include "manualvol.h"
 
 #define SIZE MIB(4)
 #define SEGMENT KIB(256)
@@ -26,25 +25,13 @@ static uint8_t bytes[KIB(64)];
 static struct hlfs *new_volume(struct sim *sim)
 {
     struct hlfs_options *o = hlfs_options_new();
-    struct store *s = NULL;
-    struct hlfs *v = NULL;
+    struct hlfs *v;
 
     o->segment_bytes = SEGMENT;     /* less than people may ask for */
-    assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, SIZE, VOLUME_MANUAL, o), 0);
-    assert_int_equal(sim_store_open(sim, 0, &s), 0);
-    assert_int_equal(volume_open(s, VOLUME_MANUAL, NULL, &v), 0);
+    manualvol_create(sim, SIZE, o);
+    v = manualvol_open(sim, NULL);
     hlfs_options_free(o);
     return v;
-}
-
-static void pass(struct sim *sim, struct hlfs *v, uint64_t us)
-{
-    uint64_t end = sim_now(sim) + us;
-
-    while (sim_now(sim) < end) {
-        (void)volume_turn(v, 100000);
-    }
 }
 
 static unsigned files(const struct sim *sim)

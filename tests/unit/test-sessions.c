@@ -19,8 +19,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "store/sim.h"
-#include "volume/volume.h"
+#include "manualvol.h"
 
 #define SIZE MIB(4)
 #define SEGMENT KIB(256)
@@ -32,26 +31,12 @@ static struct sim *new_volume(void)
 {
     struct sim *sim = sim_new(3);
     struct hlfs_options *o = hlfs_options_new();
-    struct store *s = NULL;
 
     sim_options(sim)->reuse = SIM_REUSE_NEVER;
     o->segment_bytes = SEGMENT;     /* less than people may ask for */
-    assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, SIZE, VOLUME_MANUAL, o), 0);
+    manualvol_create(sim, SIZE, o);
     hlfs_options_free(o);
     return sim;
-}
-
-static struct hlfs *open_volume(struct sim *sim)
-{
-    struct store *s = NULL;
-    struct hlfs *v = NULL;
-
-    assert_int_equal(sim_store_open(sim, 0, &s), 0);
-    if (volume_open(s, VOLUME_MANUAL, NULL, &v) < 0) {
-        fail_msg("%s", error_text());
-    }
-    return v;
 }
 
 static void write_all(struct hlfs *v, uint8_t value)
@@ -61,15 +46,6 @@ static void write_all(struct hlfs *v, uint8_t value)
         assert_int_equal(hlfs_pwrite(v, bytes, sizeof(bytes), at, 0), 0);
     }
     assert_int_equal(hlfs_flush(v), 0);
-}
-
-static void pass(struct sim *sim, struct hlfs *v, uint64_t us)
-{
-    uint64_t end = sim_now(sim) + us;
-
-    while (sim_now(sim) < end) {
-        (void)volume_turn(v, 100000);
-    }
 }
 
 static int count_file(void *opaque, uint64_t file)
@@ -99,13 +75,13 @@ static void sessions_that_write(void **state)
 
     (void)state;
     for (unsigned i = 0; i < SESSIONS; i++) {
-        v = open_volume(sim);
+        v = manualvol_open(sim, NULL);
         write_all(v, (uint8_t)(i + 1));
         pass(sim, v, 500000);
         assert_int_equal(hlfs_close(v), 0);
         expect_files(sim, 24);
     }
-    v = open_volume(sim);
+    v = manualvol_open(sim, NULL);
     assert_int_equal(hlfs_pread(v, bytes, sizeof(bytes), MIB(1) - sizeof(bytes)), 0);
     assert_int_equal(bytes[0], SESSIONS);
     assert_int_equal(hlfs_close(v), 0);
@@ -118,7 +94,7 @@ static void sessions_that_do_not(void **state)
 
     (void)state;
     for (unsigned i = 0; i < SESSIONS; i++) {
-        struct hlfs *v = open_volume(sim);
+        struct hlfs *v = manualvol_open(sim, NULL);
 
         assert_int_equal(hlfs_close(v), 0);
         expect_files(sim, 16);
@@ -132,7 +108,7 @@ static void sessions_that_are_killed(void **state)
 
     (void)state;
     for (unsigned i = 0; i < SESSIONS; i++) {
-        struct hlfs *v = open_volume(sim);
+        struct hlfs *v = manualvol_open(sim, NULL);
 
         pass(sim, v, 2000000);
         volume_abandon(v);
