@@ -26,6 +26,11 @@
  *   LOG-5  A header names only a synced checkpoint.
  *   LOG-6  client->header_synced() is called only when the header is durable and the
  *          number after ours was seen absent since (as LOG-2).
+ *   LOG-7  Until a header of ours is durable, each one that is handed to the store cuts
+ *          where take-over ended, even if the first segment broke and records moved: a
+ *          stale record of an earlier writer must not stand in for a torn one.  And no
+ *          other is on its way then but those of broken segments: the cut would void
+ *          the records of the first.
  */
 #ifndef HLFS_LOG_LOG_H
 #define HLFS_LOG_LOG_H
@@ -190,6 +195,11 @@ int log_wait(struct log *l, struct log_waiter *w, uint64_t target);
  * after a take-over is acknowledged.  0 or -ESTALE.
  */
 int log_flush(struct log *l, struct log_waiter *w);
+/*
+ * Wait for a look for other writers that begins now: -ESTALE if there is one, 0 if there
+ * was none; another error: not known.  Returns 0 or (done() is not called) -ESTALE.
+ */
+int log_look(struct log *l, struct log_waiter *w);
 
 /* The newest synced checkpoint, for the next segment's header (LOG-5). */
 void log_set_checkpoint(struct log *l, const struct record_ref *checkpoint);

@@ -145,16 +145,6 @@ void segment_standby(struct log *l)
 
 /* ---- Beginning ------------------------------------------------------------ */
 
-/*
- * What lower segments hold from this seq on is void.  Until a header of ours is durable
- * that is what take-over did not accept, even if the first segment broke meanwhile and
- * records moved: a stale record of an earlier writer must not stand in for a torn one.
- */
-static uint64_t next_cut(const struct log *l)
-{
-    return l->take_over_cut ? l->take_over_cut : l->move_cut;
-}
-
 static void segment_activate(struct log *l)
 {
     struct segment *s = TAKE_PTR(l->standby);
@@ -165,7 +155,7 @@ static void segment_activate(struct log *l)
         .epoch = l->p.epoch,
         .size = s->size,
         .first = l->next_seq,
-        .cut = next_cut(l),
+        .cut = l->move_cut,
         .created_us = clock_wall_us(l->p.clock),
         .since_us = l->p.since_us,
         .pid = l->p.pid,
@@ -288,7 +278,11 @@ static void header_written(struct store_op *op, int res)
     }
 }
 
-/* Is everything of the segments before S on its way, footer and all? */
+/*
+ * May the header of S go to the store?  When everything of the segments before S is on its
+ * way, footer and all; as long as our first header is not durable, only if S is the first
+ * that is whole (LOG-7).
+ */
 static bool segment_is_next(const struct log *l, const struct segment *s)
 {
     const struct segment *before;
@@ -297,7 +291,8 @@ static bool segment_is_next(const struct log *l, const struct segment *s)
         if (before == s) {
             return true;
         }
-        if (before->phase != SEGMENT_SEALED && !before->broken) {
+        if (!before->broken &&
+            (before->phase != SEGMENT_SEALED || l->take_over_cut != 0)) {
             return false;
         }
     }
@@ -308,6 +303,9 @@ static void header_submit(struct segment *s)
 {
     struct log *l = s->log;
 
+    if (l->take_over_cut != 0) {
+        s->header.cut = l->take_over_cut;   /* LOG-7 */
+    }
     s->header.synced = l->synced_seq;
     s->header.checkpoint = l->checkpoint;   /* LOG-5 */
     s->header.footer = l->footer;
@@ -631,7 +629,7 @@ void segment_move(struct log *l)
             return;
         }
         if (!l->active->header_submitted) {
-            l->active->header.cut = next_cut(l);
+            l->active->header.cut = cut;
         }
         record_place(l, r);
     }

@@ -195,7 +195,15 @@ int log_flush(struct log *l, struct log_waiter *w)
         return 1;
     }
 #endif
-    w->target = l->last_content_seq;
+    return log_look(l, w);
+}
+
+int log_look(struct log *l, struct log_waiter *w)
+{
+    if (l->error == -ESTALE) {
+        return -ESTALE;
+    }
+    w->target = 0;
     w->look = l->looks_wanted = l->looks_begun + 1;
     list_push(&l->waiters, &w->node);
     return 0;

@@ -50,6 +50,9 @@ struct read_piece {                 /* one read from the store */
  * Read [offset, offset + len) into buf, chunk by chunk.
  *
  *   LOOKUP --page missing--> PAGE --> LOOKUP ... --> PIECES --> (next chunk | done)
+ *
+ * Bytes that are wrong or gone may be so because another writer has taken the volume over
+ * and removed the segment: that is looked at before anybody hears of damage.
  */
 struct read_op {
     struct hlfs *v;
@@ -75,6 +78,14 @@ struct read_op {
     struct store_op page_op;
     struct tree_missing missing;
     uint8_t *page;                  /* owned */
+    /* What failed first, if anything: */
+    struct {
+        int error;
+        struct place place;
+        uint64_t block;
+        uint32_t count;             /* blocks from there on; 0: a page of the map */
+    } failed;
+    struct log_waiter look;         /* for another writer, whose doing it may be */
 };
 
 /* ---- Requests ------------------------------------------------------------- */

@@ -100,18 +100,6 @@ static int piece_check(struct store_op *op, int res)
     return res;
 }
 
-static void piece_complain(const struct read_piece *p, int res)
-{
-    struct read_op *r = p->read;
-    struct place place = r->places[p->first];
-
-    log_say(&r->v->options.log, LOG_ERROR,
-            "%s: cannot read %u blocks from block %" PRIu64 " on: segment %" PRIu64
-            ", offset %" PRIu64 ": %s", r->v->name, p->count, r->block + p->first,
-            place_file(place), place_offset(place),
-            res == -EBADMSG ? "the bytes do not fit their checksums" : error_name(res));
-}
-
 static void lane_submit(struct read_op *r, struct store_op *op)
 {
     struct hlfs *v = r->v;
@@ -131,7 +119,8 @@ static void lane_done(struct read_op *r)
 /*
  * Wrong bytes.  A writer beside us may have removed the segment, and its file, which we
  * have open, been written over as another one: before a volume that is only read calls it
- * damage it looks whether the segment is still there under its name.
+ * damage it looks whether the segment is still there under its name.  (Who writes looks
+ * for another writer: failure_look().)
  */
 static void segment_look(struct read_op *r, struct store_op *op,
                          void (*done)(struct store_op *op, int res))
@@ -147,15 +136,36 @@ static void segment_look(struct read_op *r, struct store_op *op,
     lane_submit(r, op);
 }
 
-/* R fails; RES is what a read of the store came to.  True if it is to be told about: a
- * segment that went from under a reader is not. */
-static bool read_failed(struct read_op *r, int res)
+/* R fails: reading COUNT blocks from BLOCK on, or (0) a page of the map, came to RES. */
+static void read_failed(struct read_op *r, int res, struct place place, uint64_t block,
+                        uint32_t count)
+{
+    r->v->counters.read_errors++;
+    if (r->failed.error != 0) {
+        return;
+    }
+    r->failed.error = res;
+    r->failed.place = place;
+    r->failed.block = block;
+    r->failed.count = count;
+    r->error = res != -ENOENT ? res : r->v->read_only ? -ESTALE : -EBADMSG;
+}
+
+static void failure_tell(const struct read_op *r)
 {
     struct hlfs *v = r->v;
+    uint64_t file = place_file(r->failed.place), offset = place_offset(r->failed.place);
+    const char *why = r->failed.error == -EBADMSG ? "the bytes do not fit their checksums" :
+                      error_name(r->failed.error);
 
-    v->counters.read_errors++;
-    r->error = res == -ENOENT ? (v->read_only ? -ESTALE : -EBADMSG) : res;
-    return res != -ENOENT || !v->read_only;
+    if (r->failed.count == 0) {
+        log_say(&v->options.log, LOG_ERROR, "%s: cannot read the map page at segment %"
+                PRIu64 ", offset %" PRIu64 ": %s", v->name, file, offset, why);
+    } else {
+        log_say(&v->options.log, LOG_ERROR, "%s: cannot read %u blocks from block %" PRIu64
+                " on: segment %" PRIu64 ", offset %" PRIu64 ": %s", v->name,
+                r->failed.count, r->failed.block, file, offset, why);
+    }
 }
 
 /* A buffer of the caller's may have been scribbled on meanwhile: once more, privately. */
@@ -176,9 +186,7 @@ static void piece_end(struct read_piece *p, int res)
     struct read_op *r = p->read;
 
     if (res < 0) {
-        if (read_failed(r, res)) {
-            piece_complain(p, res);
-        }
+        read_failed(r, res, r->places[p->first], r->block + p->first, p->count);
     } else if (p->bounce) {
         for (uint32_t i = 0; i < p->count; i++) {
             block_deliver(r, p->first + i, p->bounce + (size_t)i * r->v->block_bytes);
@@ -339,11 +347,8 @@ static void page_end(struct read_op *r, int res)
         } else {
             r->error = -ENOMEM;
         }
-    } else if (read_failed(r, res)) {
-        log_say(&v->options.log, LOG_ERROR,
-                "%s: cannot read the map page at segment %" PRIu64 ", offset %" PRIu64
-                ": %s", v->name, place_file(r->missing.place),
-                place_offset(r->missing.place), error_name(res));
+    } else {
+        read_failed(r, res, r->missing.place, 0, 0);
     }
     read_run(r);
 }
@@ -443,12 +448,50 @@ static int chunk_start(struct read_op *r)
     return n > 0 ? chunk_submit(r, left, n) : 1;
 }
 
-static void read_end(struct read_op *r)
+static void read_finish(struct read_op *r)
 {
+    /* That a segment went from under a reader, or a former writer, is no news. */
+    if (r->failed.error != 0 && r->error != -ESTALE) {
+        failure_tell(r);
+    }
     chunk_release(r);
     free(TAKE_PTR(r->page));
     read_phase_leave(r->v, r->phase);
     r->done(r, r->error);
+}
+
+static void failure_looked(struct log_waiter *w, int res)
+{
+    struct read_op *r = container_of(w, struct read_op, look);
+
+    if (res == -ESTALE) {
+        r->error = res;
+    }
+    read_finish(r);
+}
+
+/* Is it another writer's doing?  A former writer may be the last to hear of that one. */
+static int failure_look(struct read_op *r)
+{
+    int res;
+
+    r->look.done = failure_looked;
+    res = log_look(r->v->log, &r->look);
+    r->v->pump = true;
+    return res;
+}
+
+static void read_end(struct read_op *r)
+{
+    if (r->failed.error != 0 && r->error == -EBADMSG && r->v->log) {
+        int res = failure_look(r);
+
+        if (res == 0) {
+            return;
+        }
+        r->error = res;
+    }
+    read_finish(r);
 }
 
 /*
@@ -486,7 +529,7 @@ static void read_run(struct read_op *r)
 void read_begin(struct read_op *r)
 {
     r->at = 0;
-    r->error = 0;
+    r->error = r->failed.error = 0;
     r->running = false;
     r->pieces = NULL;
     r->places = NULL;

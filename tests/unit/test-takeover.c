@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "store/sim.h"
@@ -21,6 +22,15 @@
 
 static uint8_t block[4096];
 
+static unsigned damage_told;
+
+static void count_damage(void *opaque, int level, const char *text)
+{
+    (void)opaque;
+    (void)level;
+    damage_told += strstr(text, "cannot read") != NULL;
+}
+
 static struct hlfs *open_volume(struct sim *sim, const char *force)
 {
     struct hlfs_options *o = hlfs_options_new();
@@ -28,6 +38,7 @@ static struct hlfs *open_volume(struct sim *sim, const char *force)
     struct hlfs *v = NULL;
 
     assert_int_equal(hlfs_options_set(o, "force", force), 0);
+    hlfs_options_set_log(o, count_damage, NULL);
     assert_int_equal(sim_store_open(sim, 0, &s), 0);
     if (volume_open(s, VOLUME_MANUAL, o, &v) < 0) {
         fail_msg("%s", error_text());
@@ -39,10 +50,13 @@ static struct hlfs *open_volume(struct sim *sim, const char *force)
 static struct sim *new_volume(void)
 {
     struct sim *sim = sim_new(1);
+    struct hlfs_options *o = hlfs_options_new();
     struct store *s = NULL;
 
+    o->segment_bytes = KIB(256);        /* less than people may ask for */
     assert_int_equal(sim_store_open(sim, SIM_OPEN_CREATE, &s), 0);
-    assert_int_equal(volume_create(s, SIZE, VOLUME_MANUAL, NULL), 0);
+    assert_int_equal(volume_create(s, SIZE, VOLUME_MANUAL, o), 0);
+    hlfs_options_free(o);
     return sim;
 }
 
@@ -111,12 +125,63 @@ static void open_without_a_header(void **state)
     sim_free(sim);
 }
 
+/*
+ * The first writer is stopped.  The second one overwrites what it wrote, removes those
+ * segments and, with REUSE, writes over their files.  The first goes on with a read: it
+ * called that damage, and said so aloud (crash schedule 20373730).
+ */
+static void read_of_a_former_writer(enum sim_reuse reuse)
+{
+    struct sim *sim = new_volume();
+    struct hlfs *first, *second;
+    uint64_t file, end;
+
+    sim_options(sim)->reuse = reuse;
+    first = open_volume(sim, "no");
+    for (uint64_t at = 0; at < MIB(2); at += sizeof(block)) {
+        assert_int_equal(hlfs_pwrite(first, block, sizeof(block), at, 0), 0);
+    }
+    assert_int_equal(hlfs_flush(first), 0);
+    file = highest_file(sim) - 3;       /* neither in memory nor the tail */
+    assert_true(sim_file_len(sim, file) > 0);
+    damage_told = 0;
+    second = open_volume(sim, "yes");
+    end = sim_now(sim) + 60000000;
+    while (sim_now(sim) < end && sim_file_len(sim, file) >= 0) {
+        for (uint64_t at = 0; at < MIB(2); at += sizeof(block)) {
+            assert_int_equal(hlfs_pwrite(second, block, sizeof(block), at, 0), 0);
+        }
+        assert_int_equal(hlfs_flush(second), 0);
+    }
+    assert_true(sim_file_len(sim, file) < 0);
+    for (uint64_t at = 0; at < MIB(2); at += sizeof(block)) {
+        int res = hlfs_pread(first, block, sizeof(block), at);
+
+        assert_true(res == 0 || res == -ESTALE);
+    }
+    assert_int_equal(hlfs_pread(first, block, sizeof(block), 0), -ESTALE);
+    assert_int_equal(damage_told, 0);
+    volume_abandon(first);
+    assert_int_equal(hlfs_close(second), 0);
+    sim_free(sim);
+}
+
+static void read_of_a_former_writer_is_stale(void **state)
+{
+    (void)state;
+    read_of_a_former_writer(SIM_REUSE_NEVER);
+    read_of_a_former_writer(SIM_REUSE_ALWAYS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_of_unknown_outcome),
         cmocka_unit_test(open_without_a_header),
+        cmocka_unit_test(read_of_a_former_writer_is_stale),
     };
+
+    memset(block, 1, sizeof(block));
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
