@@ -135,15 +135,23 @@ static int socket_bind(int fd, const struct sockaddr_un *address)
     return r;
 }
 
-/* Make FD descriptor 3, which survives exec, and say so in the environment. */
-static int socket_hand_on(int fd)
+/* Make FD descriptor 3, which survives exec, and say so in the environment; and that the
+ * plugin is to remove PATH in the end. */
+static int socket_hand_on(int fd, const char *path)
 {
+    char *real = realpath(path, NULL);
     char pid[32];
     int r;
 
-    (void)snprintf(pid, sizeof(pid), "%ld", (long)getpid());
-    if (setenv("LISTEN_PID", pid, 1) < 0 || setenv("LISTEN_FDS", "1", 1) < 0) {
+    if (!real) {
         return -errno;
+    }
+    (void)snprintf(pid, sizeof(pid), "%ld", (long)getpid());
+    r = setenv("LISTEN_PID", pid, 1) < 0 || setenv("LISTEN_FDS", "1", 1) < 0 ||
+        setenv("HLFS_SERVE_SOCKET", real, 1) < 0 ? -errno : 0;
+    free(real);
+    if (r < 0) {
+        return r;
     }
     /* dup2() to the same number does nothing, not even clear the flag. */
     r = fd == LISTEN_FD ? fcntl(fd, F_SETFD, 0) : dup2(fd, LISTEN_FD);
@@ -166,7 +174,7 @@ static int socket_listen(const char *path)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     r = fd < 0 ? -errno : socket_bind(fd, &address);
     if (r == 0) {
-        r = socket_hand_on(fd);
+        r = socket_hand_on(fd, path);
     }
     return r < 0 ? fail("cannot listen on %s: %s", path, strerror(-r)) : EXIT_OK;
 }

@@ -20,7 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -79,6 +81,19 @@ plugin_unload (void)
   free (location);
   free (snapshot);
   free (dir);
+}
+
+/* `hlfs serve' bound a socket and became nbdkit, which leaves sockets
+ * that it did not make alone.  However nbdkit ends, this runs.
+ */
+static void __attribute__((destructor))
+remove_socket (void)
+{
+  const char *path = getenv ("HLFS_SERVE_SOCKET");
+  struct stat st;
+
+  if (path != NULL && lstat (path, &st) == 0 && S_ISSOCK (st.st_mode))
+    unlink (path);
 }
 
 static void

@@ -187,7 +187,9 @@ wrong 1 "host $(hostname), pid [0-9]*, since 2" rm "$disk" --yes
 expect_status 1 "$HLFS" create "$disk" 32M --force
 expect_status 1 timeout 20 "$HLFS" serve "$disk" --socket second.sock
 expect_text err "$(hostname)"
+[ ! -e second.sock ] || fail "a server that did not start left its socket"
 unserve
+[ ! -e serve.sock ] || fail "a server that ended left its socket"
 json '.holder_alive == false' info "$disk"
 
 step "serve --read-only, serve DIR, serve --port"
