@@ -527,7 +527,8 @@ int checkpoint_decode(const struct entry *e, struct checkpoint *ret)
         }
     }
     if (ret->size > VOLUME_BYTES_MAX || ret->replay_file == 0 ||
-        ret->replay_file > STORE_SEGNO_MAX || ret->replay_seq == 0) {
+        ret->replay_file > STORE_SEGNO_MAX || ret->replay_seq == 0 ||
+        ret->replay_seq > SEQ_MAX) {
         return -EBADMSG;
     }
     return 0;

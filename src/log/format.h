@@ -29,6 +29,7 @@
 #define SEGMENT_BYTES_MIN MIB(4)
 #define SEGMENT_BYTES_MAX GIB(1)
 #define VOLUME_BYTES_MAX ((uint64_t)1 << 48)
+#define SEQ_MAX ((uint64_t)1 << 62)         /* no log ever has so many records */
 
 /* ---- Identity: the file "volume" ------------------------------------------ */
 

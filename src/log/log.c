@@ -85,7 +85,7 @@ struct log *log_new(const struct log_params *p)
     l->time_us = p->time_us;
     l->checkpoint = p->checkpoint;
     l->created_file = p->epoch;
-    l->fence_checked_us = l->looked_us = l->last_request_us = log_now(l);
+    l->fence_checked_us = l->last_request_us = log_now(l);     /* looked_us: never yet */
     l->store_free = UINT64_MAX;
     l->header_told = true;
     l->moved_seq = UINT64_MAX;
@@ -672,6 +672,7 @@ static void record_submit(struct log *l, struct record *r)
         r->op.flags = STORE_DURABLE | STORE_FENCE;
         r->op.fence = sync_fence_file(l);
         l->syncing = true;
+        l->sync_target = r->seq;
     }
     r->state = RECORD_IN_FLIGHT;
     r->segment->unsubmitted--;
@@ -752,8 +753,9 @@ static uint64_t tick_open_segments(struct log *l, uint64_t now_us)
 {
     uint64_t due;
 
-    if (atomic_load(&l->p.store->roll) && atomic_exchange(&l->p.store->roll, false)) {
-        segment_end(l);
+    if (atomic_load(&l->p.store->roll) && atomic_exchange(&l->p.store->roll, false) &&
+        !segment_end(l)) {
+        atomic_store(&l->p.store->roll, true);
     }
     if (l->p.store->idle_close_us == 0 || l->resting || log_tail_pending(l)) {
         return UINT64_MAX;
@@ -805,6 +807,10 @@ uint64_t log_tick(struct log *l, uint64_t now_us)
         l->error_since_us + l->p.unreachable_us > now_us) {
         next = MIN(next, l->error_since_us + l->p.unreachable_us);
     }
+    if (l->create_again && !list_empty(&l->waiters) &&
+        l->doubt_since_us + l->p.unreachable_us > now_us) {
+        next = MIN(next, l->doubt_since_us + l->p.unreachable_us);
+    }
     return next;
 }
 
@@ -836,9 +842,10 @@ void log_retry(struct log *l)
     l->progress = true;
 }
 
-void log_roll(struct log *l)
+bool log_roll(struct log *l)
 {
-    l->roll_wanted = true;
+    l->roll_wanted |= segment_is_at_hand(l) || l->error != -ENOSPC;
+    return l->roll_wanted;
 }
 
 void log_stop(struct log *l)

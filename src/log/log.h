@@ -213,8 +213,9 @@ bool log_tail_pending(const struct log *l);
 
 /* The highest segment whose header has been submitted; 0: none yet. */
 uint64_t log_newest_file(const struct log *l);
-/* Go on in a new segment as soon as there is one, so that its header is written. */
-void log_roll(struct log *l);
+/* Go on in a new segment as soon as there is one, so that its header is written.  False:
+ * on a full store there is none. */
+bool log_roll(struct log *l);
 
 /* ---- Driving -------------------------------------------------------------- */
 

@@ -88,6 +88,7 @@ struct log {
     struct segment *standby;        /* STANDBY or CREATING, or NULL */
     uint64_t created_file;          /* the highest that we created or tried to */
     bool create_again;              /* it was tried, with unknown outcome */
+    uint64_t doubt_since_us;        /* since when that is so */
     uint64_t create_look;           /* number of the look that comes before; 0: none yet */
     uint64_t newest_file;           /* the highest whose header was submitted */
 
@@ -122,7 +123,7 @@ struct log {
     bool roll_wanted;
     bool moving;                    /* a segment broke: records wait to move */
     bool unplaced;                  /* some have been taken off their segments */
-    uint64_t move_cut;              /* while unplaced: the next new seq */
+    uint64_t move_cut;              /* while unplaced: see cut_of_move() */
     uint64_t take_over_cut;         /* what every header carries until one is durable */
     bool stopping;
     bool resting;                   /* no segment is open for writing, until a request */
@@ -167,6 +168,7 @@ struct segment *segment_new(struct log *l, uint64_t file, uint64_t size,
                             enum segment_phase phase);
 void segment_free(struct segment *s);       /* NULL is fine */
 uint32_t segment_room(const struct segment *s);
+bool segment_is_at_hand(const struct log *l);      /* to go on in, when it is wanted */
 int segment_ensure(struct log *l, uint32_t payload);
 void segment_note_record(struct segment *s, const struct record *r);
 void segment_break(struct segment *s, int error);
@@ -175,7 +177,7 @@ void segment_entries_moved(struct log *l, struct record *r, uint64_t from_file,
 void segment_pump(struct log *l);
 void segment_move(struct log *l);
 void segment_standby(struct log *l);
-void segment_end(struct log *l);
+bool segment_end(struct log *l);
 void segment_rest(struct log *l);
 
 /* log_sync.c */

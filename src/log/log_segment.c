@@ -83,7 +83,10 @@ static void standby_created(struct store_op *op, int res)
         log_fence(l);
         return;
     }
-    l->create_again |= res == -EIO;     /* it may be there and ours: only success tells */
+    if (res == -EIO && !l->create_again) {
+        l->create_again = true;     /* it may be there and ours: only success tells */
+        l->doubt_since_us = log_now(l);
+    }
     if (!l->create_again) {
         l->created_file--;          /* it stays the next number, and what is looked for */
         sync_look(l);
@@ -116,16 +119,18 @@ static bool number_is_ours(struct log *l)
 }
 
 /*
- * Keep one segment made ahead of time.  Not while a sync round is under way: its
- * last look is for the number that this is going to take.
+ * Keep one segment made ahead of time.  Not while a sync round or a look is under way: it
+ * is for the number that this is going to take.  (A create that fails may show its name
+ * for a while.)
  */
 void segment_standby(struct log *l)
 {
     struct segment *s;
     uint64_t size;
 
-    if (l->standby || l->create_wait || l->stopping || l->syncing || l->resting ||
-        l->error == -ESTALE || l->created_file >= STORE_SEGNO_MAX || !number_is_ours(l)) {
+    if (l->standby || l->create_wait || l->stopping || l->syncing || l->fence_in_flight ||
+        l->resting || l->error == -ESTALE || l->created_file >= STORE_SEGNO_MAX ||
+        !number_is_ours(l)) {
         return;
     }
     size = l->p.segment_size(l->opaque);
@@ -186,24 +191,33 @@ static void segment_fill_up(struct log *l)
     }
 }
 
+bool segment_is_at_hand(const struct log *l)
+{
+    return l->standby && l->standby->phase == SEGMENT_STANDBY;
+}
+
 /* On a store that is nearly full the segments that there are may be the last ones. */
 static bool room_is_ample(const struct log *l)
 {
-    return l->error == 0 && l->standby && l->standby->phase == SEGMENT_STANDBY &&
+    return l->error == 0 && segment_is_at_hand(l) &&
            l->store_free / 4 >= l->reserve_bytes + l->standby->size;
 }
 
 /*
  * End the active segment, if anything stands in it; the next record begins another.  It
- * is sealed when all of it is durable, a mark at its end included.
+ * is sealed when all of it is durable, a mark at its end included.  False: not now.
  */
-void segment_end(struct log *l)
+bool segment_end(struct log *l)
 {
-    if (l->active && l->active->header_submitted && !l->moving && !l->unplaced &&
-        room_is_ample(l)) {
-        segment_fill_up(l);
-        l->wanted_seq = MAX(l->wanted_seq, l->next_seq - 1);
+    if (!l->active || !l->active->header_submitted) {
+        return true;
     }
+    if (l->moving || l->unplaced || !room_is_ample(l)) {
+        return false;
+    }
+    segment_fill_up(l);
+    l->wanted_seq = MAX(l->wanted_seq, l->next_seq - 1);
+    return true;
 }
 
 static void standby_closed(struct store_op *op, int res)
@@ -223,7 +237,7 @@ void segment_rest(struct log *l)
 {
     struct segment *s = l->standby;
 
-    segment_end(l);
+    (void)segment_end(l);
     if (l->active || !list_empty(&l->segments) || !room_is_ample(l) ||
         s->file == l->p.epoch) {
         return;
@@ -236,13 +250,19 @@ void segment_rest(struct log *l)
     log_submit(l, &s->seal_op);
 }
 
+/* On a full store what room the active segment has is all there is. */
+static bool rolls_now(const struct log *l)
+{
+    return l->roll_wanted && (segment_is_at_hand(l) || l->error != -ENOSPC);
+}
+
 /* Have an active segment with room for a record of PAYLOAD bytes, or say why not. */
 int segment_ensure(struct log *l, uint32_t payload)
 {
-    if (l->active && !l->roll_wanted && segment_room(l->active) >= MAX(payload, 1u)) {
+    if (l->active && !rolls_now(l) && segment_room(l->active) >= MAX(payload, 1u)) {
         return 0;
     }
-    if (!l->standby || l->standby->phase != SEGMENT_STANDBY) {
+    if (!segment_is_at_hand(l)) {
         segment_standby(l);
         return l->error == -ENOSPC ? -ENOSPC : -EAGAIN;
     }
@@ -477,6 +497,15 @@ void segment_break(struct segment *s, int error)
     l->break_error = error;
 }
 
+/*
+ * Where lower segments end for a segment that takes records from a broken one: with what
+ * was written last, or with the accepted tail while that is being copied.
+ */
+static uint64_t cut_of_move(const struct log *l)
+{
+    return MAX(l->next_seq, l->p.cut);
+}
+
 /* Take every record that is not durable off its segment. */
 static void records_unplace(struct log *l)
 {
@@ -494,7 +523,7 @@ static void records_unplace(struct log *l)
         segment_fill_up(l);
     }
     l->submit_seq = l->synced_seq + 1;
-    l->move_cut = l->next_seq;
+    l->move_cut = cut_of_move(l);
     l->moving = false;
     l->unplaced = l->next_seq > l->synced_seq + 1;
 }
@@ -590,7 +619,7 @@ static bool moved_in_vain(struct log *l)
         l->move_looked = true;
         sync_look(l);
     } else if (!l->fence_in_flight &&
-               !(l->standby && l->standby->phase == SEGMENT_CREATING)) {
+               !(l->standby && !segment_is_at_hand(l))) {
         log_set_error(l, l->break_error);
     }
     if (now < l->move_us) {
@@ -622,7 +651,7 @@ void segment_move(struct log *l)
         records_unplace(l);
     }
     while (l->unplaced && (r = first_unplaced(l)) != NULL) {
-        uint64_t cut = l->next_seq;
+        uint64_t cut = cut_of_move(l);
 
         l->move_cut = cut;      /* every segment that takes some has the same cut */
         if (segment_ensure(l, r->payload_used) < 0) {

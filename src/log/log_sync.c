@@ -185,17 +185,23 @@ int log_wait(struct log *l, struct log_waiter *w, uint64_t target)
 
 int log_flush(struct log *l, struct log_waiter *w)
 {
-    int res = log_wait(l, w, l->last_content_seq);
+    uint64_t target = l->last_content_seq;
 
-    if (res != 1) {
-        return res;
-    }
 #ifdef HLFS_PLANT_BUGS
     if (log_bugs & 1u << LOG_BUG_FLUSH_EARLY) {
-        return 1;
+        return log_wait(l, w, target);
     }
 #endif
-    return log_look(l, w);
+    if (target <= l->synced_seq) {
+        return log_look(l, w);
+    }
+    if (log_wait(l, w, target) < 0) {
+        return -ESTALE;
+    }
+    if (l->syncing && target <= l->sync_target) {   /* that round may have looked already */
+        w->look = l->looks_wanted = l->looks_begun + 1;
+    }
+    return 0;
 }
 
 int log_look(struct log *l, struct log_waiter *w)
@@ -209,25 +215,39 @@ int log_look(struct log *l, struct log_waiter *w)
     return 0;
 }
 
-/* How long may a waiter wait while the log stands still for this reason? */
-static bool waited_enough(const struct log *l)
-{
-    switch (l->error) {
-    case 0:
-        return false;
-    case -ESTALE:
-        return true;
-    case -ENOSPC:       /* only where its own records lack a segment */
-        return l->unplaced || l->moving || !l->active;
-    default:
-        return log_now(l) >= l->error_since_us + l->p.unreachable_us;
-    }
-}
-
 /* LOG-2, but for a take-over that nobody has seen yet. */
 static bool waiter_is_safe(const struct log *l, const struct log_waiter *w)
 {
     return w->target <= l->synced_seq && w->look <= l->looks_done && !l->hold_answers;
+}
+
+/* Has the store failed for so long that nobody waits for it any more? */
+static bool waited_enough(const struct log *l, uint64_t since_us)
+{
+    return log_now(l) >= since_us + l->p.unreachable_us;
+}
+
+/*
+ * What W hears if it is given up now: 0, it is not.  While its records are not durable that
+ * is what keeps them; later on only what keeps anybody from knowing whose the log is.
+ */
+static int give_up(const struct log *l, const struct log_waiter *w)
+{
+    bool durable = w->target <= l->synced_seq;
+
+    if (l->error == -ESTALE) {
+        return -ESTALE;
+    }
+    if (l->create_again && waited_enough(l, l->doubt_since_us)) {
+        return l->error != 0 ? l->error : -EIO;
+    }
+    if (l->error == 0) {
+        return 0;
+    }
+    if (l->error == -ENOSPC) {      /* only where its own records lack a segment */
+        return !durable && (l->unplaced || l->moving || !l->active) ? -ENOSPC : 0;
+    }
+    return (!durable || l->look_failed) && waited_enough(l, l->error_since_us) ? l->error : 0;
 }
 
 /*
@@ -238,20 +258,18 @@ void sync_answer(struct log *l)
 {
     struct list ready;
     struct log_waiter *w, *tmp;
-    bool give_up = waited_enough(l);
 
     list_init(&ready);
     list_for_each_safe(w, tmp, &l->waiters, node) {
-        if (give_up || waiter_is_safe(l, w)) {
+        if (waiter_is_safe(l, w) || give_up(l, w) != 0) {
             list_remove(&w->node);
             list_push(&ready, &w->node);
         }
     }
     while (!list_empty(&ready)) {
         w = list_entry(list_pop(&ready), struct log_waiter, node);
-        /* Whoever is given up while answers are held gets the error, durable or not. */
         w->done(w, l->error == -ESTALE ? -ESTALE :
-                   waiter_is_safe(l, w) ? 0 : l->error);
+                   waiter_is_safe(l, w) ? 0 : give_up(l, w));
     }
 }
 

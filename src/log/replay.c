@@ -104,30 +104,79 @@ static int header_read(struct replay *r, uint64_t file, struct replay_segment *r
     return 0;
 }
 
+/*
+ * A walk down the segments from FILE on.  Most end soon, so the first steps try one number
+ * after the other.  The others go by a list: numbers may have large gaps.
+ */
+#define WALK_TRIES 8
+
+struct walk {
+    uint64_t file;              /* where it stands, there or not; 0: it is over */
+    unsigned tries;
+    uint64_t *files;            /* owned; ascending */
+    size_t count, size;
+};
+
+static int walk_listed(void *opaque, uint64_t file)
+{
+    struct walk *w = opaque;
+
+    if (w->count == w->size) {
+        size_t size = MAX(w->size * 2, (size_t)64);
+        uint64_t *bigger = realloc(w->files, size * sizeof(*w->files));
+
+        if (!bigger) {
+            return -ENOMEM;
+        }
+        w->files = bigger;
+        w->size = size;
+    }
+    w->files[w->count++] = file;
+    return 0;
+}
+
+static int walk_down(const struct replay *r, struct walk *w)
+{
+    if (w->tries++ < WALK_TRIES) {
+        w->file--;
+        return 0;
+    }
+    if (!w->files) {
+        int res = store_list(r->store, 0, 1, walk_listed, w);
+
+        if (res < 0) {
+            return res;
+        }
+    }
+    while (w->count > 0 && w->files[w->count - 1] >= w->file) {
+        w->count--;
+    }
+    w->file = w->count > 0 ? w->files[w->count - 1] : 0;
+    return 0;
+}
+
 static int find_newest(struct replay *r)
 {
+    struct walk w = { 0 };
     int res = store_highest(r->store, 0, &r->highest);
 
     if (res < 0) {
         return res == -ENOENT ? error_set(res, "%s has no segments", location(r)) : res;
     }
-    for (uint64_t file = r->highest; file > 0; file--) {
+    w.file = r->highest;
+    while (res == 0 && w.file > 0 && !r->has_newest) {
         struct replay_segment s;
 
-        res = header_read(r, file, &s);
-        if (res == -ENOENT) {
-            continue;
-        }
-        if (res < 0) {
-            return res;
-        }
-        if (s.state == SEGMENT_VALID) {
+        res = header_read(r, w.file, &s);
+        if (res == 0 && s.state == SEGMENT_VALID) {
             r->newest = s.header;
             r->has_newest = true;
-            return 0;
+        } else if (res == 0 || res == -ENOENT) {
+            res = walk_down(r, &w);
         }
     }
-    return 0;
+    free(w.files);
+    return res;
 }
 
 static int segment_listed(void *opaque, uint64_t file)
@@ -362,18 +411,46 @@ static bool newest_has_changed(const struct replay *r)
 }
 
 /*
+ * The checkpoint that the header of FILE names, unless it is TRIED.  1: it can be read;
+ * 0: go on below; -ENODATA: there is none, nor did an earlier header know of one.
+ */
+static int checkpoint_named(struct replay *r, uint64_t file, struct record_ref *tried)
+{
+    struct replay_segment s;
+    int res = header_read(r, file, &s);
+
+    if (res < 0 || s.state != SEGMENT_VALID) {
+        return res == -ENOENT ? 0 : res;
+    }
+    if (s.header.checkpoint.file == 0) {
+        return -ENODATA;
+    }
+    if (s.header.checkpoint.seq == tried->seq) {
+        return 0;
+    }
+    *tried = s.header.checkpoint;
+    res = checkpoint_read(r, tried);
+    if (res == 0) {
+        r->has_checkpoint = true;
+        r->checkpoint_ref = *tried;
+        return 1;
+    }
+    return res == -EBADMSG || res == -ENOENT ? 0 : res;
+}
+
+/*
  * A checkpoint that the newest segment itself holds, if it was synced (the last one of
  * a volume that was closed, say), else the newest header's, else the one of the header
  * before, and so on: the pages of the one before are kept until a newer one is durable.
  */
 static int find_checkpoint(struct replay *r)
 {
-    struct record_ref tried = { 0 };
-    int error = 0;
+    struct record_ref tried = { 0 }, first = { 0 };
+    struct walk w = { .file = r->newest.file };
+    int res = 0;
 
     if (r->late.seq > r->newest.checkpoint.seq) {
-        int res = checkpoint_read(r, &r->late);
-
+        res = checkpoint_read(r, &r->late);
         if (res == 0) {
             r->has_checkpoint = true;
             r->checkpoint_ref = r->late;
@@ -382,45 +459,31 @@ static int find_checkpoint(struct replay *r)
         if (res != -EBADMSG && res != -ENOENT) {
             return res;
         }
+        res = 0;
     }
-    for (uint64_t file = r->newest.file; file > 0; file--) {
-        struct replay_segment s;
-        int res = header_read(r, file, &s);
-
-        if (res == -ENOENT || (res == 0 && s.state != SEGMENT_VALID)) {
-            continue;
+    while (res == 0 && w.file > 0) {
+        res = checkpoint_named(r, w.file, &tried);
+        if (first.file == 0) {
+            first = tried;
         }
-        if (res < 0) {
-            return res;
-        }
-        if (s.header.checkpoint.file == 0) {
-            break;      /* this header and all before it know of none */
-        }
-        if (s.header.checkpoint.seq == tried.seq) {
-            continue;
-        }
-        tried = s.header.checkpoint;
-        res = checkpoint_read(r, &tried);
         if (res == 0) {
-            r->has_checkpoint = true;
-            r->checkpoint_ref = tried;
-            return 0;
+            res = walk_down(r, &w);
         }
-        if (res != -EBADMSG && res != -ENOENT) {
-            return res;
-        }
-        if (error == 0) {
-            error = error_set(-EBADMSG, "the checkpoint at segment %" PRIu64 ", offset %"
-                              PRIu64 " of %s is damaged", tried.file, tried.offset,
-                              location(r));
-        }
+    }
+    free(w.files);
+    if (res != 0 && res != -ENODATA) {
+        return MIN(res, 0);
     }
     /* No checkpoint is readable: the log from its beginning is as good, if it is
      * still there; else the replay finds the gap. */
     if (r->newest.checkpoint.file == 0) {
         return 0;
     }
-    return error == -EBADMSG && newest_has_changed(r) ? gone(r, tried.file) : error;
+    if (newest_has_changed(r)) {
+        return gone(r, tried.file);
+    }
+    return error_set(-EBADMSG, "the checkpoint at segment %" PRIu64 ", offset %" PRIu64
+                     " of %s is damaged", first.file, first.offset, location(r));
 }
 
 int replay_checkpoint(struct replay *r, struct checkpoint *ret,

@@ -244,6 +244,9 @@ static int checkpoint_in_record(const struct scan *s, const struct record_ref *r
         if (e.type == ENTRY_CHECKPOINT) {
             res = checkpoint_decode(&e, ret);
             ret->time_us = h.time_us;
+            if (ret->replay_seq > h.seq || ret->replay_file > ref->file) {
+                res = -EBADMSG;
+            }
             return res < 0 ? res : overrides_decode(buf + h.head_bytes, &e, ret,
                                                     ret_overrides);
         }

@@ -132,6 +132,7 @@ static void load_done(struct store_op *op, int res)
 
         if (p) {
             pagecache_put(v->cache, p);
+            v->checkpoint.error = 0;
             return;
         }
         res = -ENOMEM;
@@ -335,7 +336,7 @@ static void try_abandon(struct hlfs *v)
     merge_free(TAKE_PTR(c->merge));
     free(TAKE_PTR(c->updates));
     usage_abort(v->usage);
-    c->moved = false;
+    c->moved = c->wants_room = false;
     c->state = CHECKPOINT_SYNC_LAYER;
 }
 
@@ -544,8 +545,11 @@ static void make_room(struct hlfs *v)
     }
     v->pump = true;
     if (v->checkpoint_ref.file != log_newest_file(v->log)) {
-        log_roll(v->log);
-        (void)log_mark(v->log);
+        if (log_roll(v->log)) {
+            (void)log_mark(v->log);
+        } else {
+            c->wanted = true;       /* the next one stands in the newest segment */
+        }
         return;
     }
     log_close_record(v->log);

@@ -900,7 +900,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     v->clock = s->clock;
     v->identity = *identity;
     v->read_only = flags & VOLUME_RDONLY;
-    v->manual = flags & VOLUME_MANUAL;
+    v->manual = true;           /* who opens drives, until there is a thread */
     v->block_bytes = identity->block_bytes;
     v->block_shift = (uint32_t)__builtin_ctz(v->block_bytes);
     v->since_us = clock_wall_us(v->clock);
@@ -924,6 +924,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
         res = v->read_only ? open_read_only(v) : open_for_writing(v);
     }
     if (res == 0) {
+        v->manual = flags & VOLUME_MANUAL;
         res = monitor_start(v);
     }
     if (res < 0) {

@@ -174,7 +174,7 @@ static int layer_admits(struct hlfs *v, size_t limit)
         return 0;
     }
     v->checkpoint.wanted = true;
-    return v->checkpoint.error ? v->checkpoint.error : -EAGAIN;
+    return v->checkpoint.error == -EBADMSG ? -EBADMSG : -EAGAIN;    /* the rest may pass */
 }
 
 /* ---- One piece ------------------------------------------------------------ */
@@ -333,6 +333,7 @@ static int piece_done(struct request *r)
 
     piece_drop(r);
     r->done_bytes += r->piece_len;
+    r->wait_since_us = 0;
     r->piece_len = 0;
     monitor_pump(v);
     return 0;
@@ -470,6 +471,7 @@ static int punch(struct request *r, uint64_t first, uint64_t count)
     log_commit(v->log, &space);
     monitor_pump(v);
     r->done_bytes += done << v->block_shift;
+    r->wait_since_us = 0;
     return res < 0 ? res : 1;
 }
 
@@ -772,20 +774,27 @@ void writers_run(struct hlfs *v)
     }
 }
 
-/*
- * Give up on those who have waited long enough for a log that stands still.  For holes it
- * does not while only guests' writes lack room.
- */
+/* Why R waits: the log stands still (for holes it does not while only guests' writes lack
+ * room), or the layer is full and the checkpoint fails. */
+static int trouble(const struct request *r)
+{
+    const struct hlfs *v = r->queue->v;
+    int error = stands_at_hole(r) ? log_error(v->log) : log_guest_error(v->log);
+
+    return error != 0 ? error : v->checkpoint.error;
+}
+
+/* Give up on those who have waited long enough. */
 uint64_t writers_expire(struct hlfs *v, uint64_t now_us)
 {
     uint64_t next = UINT64_MAX;
     struct request *r, *tmp;
 
-    if (log_guest_error(v->log) == 0) {
+    if (log_guest_error(v->log) == 0 && v->checkpoint.error == 0) {
         return next;
     }
     list_for_each_safe(r, tmp, &v->writers, node) {
-        int error = stands_at_hole(r) ? log_error(v->log) : log_guest_error(v->log);
+        int error = trouble(r);
         uint64_t until = r->wait_since_us +
                          (error == -ESTALE ? 0 : patience_us(v, error));
 

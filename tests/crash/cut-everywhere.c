@@ -225,8 +225,12 @@ static void do_full(struct world *w)
         return;
     }
     sim_options(w->sim)->disk_bytes = info.log_bytes + 6 * SEGMENT;
-    /* By chance: while segments go as fast as new ones come the disk is not full. */
+    /* By chance: while segments go as fast as new ones come the disk is not full.  Then it
+     * has less room. */
     for (unsigned i = 0; i < 800 && alive(w) && w->enospc == 0; i++) {
+        if (i % 100 == 99) {
+            sim_options(w->sim)->disk_bytes -= SEGMENT;
+        }
         put(w, i * KIB(40) % (w->bytes - KIB(40)), KIB(40), 0);
         run(w, 300);
     }

@@ -18,8 +18,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "base/util.h"
 #include "manualvol.h"
+#include "volume/private.h"
 
 #define UNREACHABLE_US 2000000
 #define FAILING_US 120000000
@@ -89,11 +91,50 @@ static void appends_that_fail_slowly(void **state)
     }
 }
 
+/*
+ * One page of the map could not be read once, while writes waited for the checkpoint that
+ * needed it: they all failed with that error, until the next checkpoint began, though
+ * guests' writes wait for a store that is away.
+ */
+static void a_page_that_cannot_be_read_once(void **state)
+{
+    struct hlfs_options *o = hlfs_options_new();
+    struct sim *sim = sim_new(1);
+    struct rng rng = { 1 };
+    struct hlfs_counters c;
+    struct hlfs *v;
+
+    (void)state;
+    manualvol_create(sim, MIB(64), NULL);
+    v = manualvol_open(sim, NULL);
+    for (uint64_t at = 0; at < MIB(64); at += KIB(64)) {
+        assert_int_equal(hlfs_pwrite(v, block, sizeof(block), at, 0), 0);
+    }
+    assert_int_equal(hlfs_close(v), 0);
+    assert_int_equal(hlfs_options_set(o, "unreachable", "wait=60s"), 0);
+    v = manualvol_open(sim, o);
+    v->layer_limit = KIB(32);
+    v->layer_hard_limit = KIB(48);
+    sim_options(sim)->eio_one_in[SIM_PREAD] = 3;
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t at = rng_below(&rng, MIB(64) / KIB(4)) * KIB(4);
+
+        assert_int_equal(hlfs_pwrite(v, block, sizeof(block), at, 0), 0);
+    }
+    assert_int_equal(volume_counters(v, &c), 0);
+    assert_true(c.checkpoints > 1);
+    sim_options(sim)->eio_one_in[SIM_PREAD] = 0;
+    assert_int_equal(hlfs_close(v), 0);
+    hlfs_options_free(o);
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends_that_fail_at_once),
         cmocka_unit_test(appends_that_fail_slowly),
+        cmocka_unit_test(a_page_that_cannot_be_read_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the headers of the first segments after a take-over void (LOG-7).
+ * The log by itself, against a store that is slow, full or fails: what the headers after a
+ * take-over void (LOG-7), and who is answered what.
  */
 #undef NDEBUG   /* keep the test strong in builds without assertions */
 #include <setjmp.h>
@@ -28,6 +29,7 @@ struct rig {
     struct log *log;
     struct log_waiter waiter;
     bool answered;
+    int answer;
 };
 
 static void nothing(void *opaque)
@@ -72,12 +74,13 @@ static uint64_t segment_size(void *opaque)
     return SEGMENT;
 }
 
-static void rig_new(struct rig *r)
+/* Of the accepted tail [NEXT, cut) nothing is copied yet. */
+static void rig_new(struct rig *r, uint64_t cut)
 {
     struct log_params p = {
         .client = &client, .opaque = r, .name = "log", .block_bytes = 4096,
         .dirty_bytes = MIB(8), .epoch = EPOCH, .segment_bytes = SEGMENT,
-        .next_seq = NEXT, .cut = NEXT, .segment_size = segment_size,
+        .next_seq = NEXT, .cut = cut, .segment_size = segment_size,
     };
     static const struct log_hook silent;
 
@@ -116,10 +119,28 @@ static void turns(struct rig *r, uint64_t us)
     }
 }
 
-static void on_durable(struct log_waiter *w, int res)
+static void on_answer(struct log_waiter *w, int res)
 {
-    assert_int_equal(res, 0);
-    container_of(w, struct rig, waiter)->answered = true;
+    struct rig *r = container_of(w, struct rig, waiter);
+
+    r->answered = true;
+    r->answer = res;
+}
+
+/* All up to SEQ is durable within five seconds. */
+static void expect_durable(struct rig *r, uint64_t seq)
+{
+    int res;
+
+    r->answered = false;
+    r->waiter.done = on_answer;
+    res = log_wait(r->log, &r->waiter, seq);
+    assert_true(res == 0 || res == 1);
+    if (res == 0) {
+        turns(r, 5000000);
+        assert_true(r->answered);
+        assert_int_equal(r->answer, 0);
+    }
 }
 
 /* One record in the first segment, and one in the second; all durable at the end. */
@@ -127,14 +148,11 @@ static void two_segments(struct rig *r)
 {
     assert_int_equal(log_mark(r->log), NEXT);
     turns(r, 10000);
-    log_roll(r->log);
+    assert_true(log_roll(r->log));
     assert_int_equal(log_mark(r->log), NEXT + 1);
     turns(r, 10000);
     (void)sim_release(r->sim);
-    r->waiter.done = on_durable;
-    assert_int_equal(log_wait(r->log, &r->waiter, NEXT + 1), 0);
-    turns(r, 5000000);
-    assert_true(r->answered);
+    expect_durable(r, NEXT + 1);
 }
 
 static struct segment_header header_of(struct rig *r, uint64_t file)
@@ -178,7 +196,7 @@ static void second_header_leaves_the_first_segment_alone(void **state)
     struct rig r;
 
     (void)state;
-    rig_new(&r);
+    rig_new(&r, NEXT);
     sim_hang_nth(r.sim, SIM_APPEND, EPOCH, 1);
     two_segments(&r);
     assert_int_equal(header_of(&r, EPOCH).cut, NEXT);
@@ -196,7 +214,7 @@ static void first_segment_breaks(void **state)
     struct rig r;
 
     (void)state;
-    rig_new(&r);
+    rig_new(&r, NEXT);
     sim_fail_nth(r.sim, SIM_APPEND, EPOCH, 1, -EIO);
     two_segments(&r);
     assert_int_equal(header_of(&r, EPOCH + 1).first, NEXT);
@@ -211,7 +229,7 @@ static void first_segment_breaks_early(void **state)
     struct rig r;
 
     (void)state;
-    rig_new(&r);
+    rig_new(&r, NEXT);
     sim_hang_nth(r.sim, SIM_APPEND, EPOCH, 1);
     sim_fail_nth(r.sim, SIM_APPEND, EPOCH, 2, -EIO);
     two_segments(&r);
@@ -222,12 +240,105 @@ static void first_segment_breaks_early(void **state)
     rig_free(&r);
 }
 
+/* The next record of the tail. */
+static void copy(struct rig *r)
+{
+    uint8_t entries[64];
+    uint32_t n = (uint32_t)entry_put_mark(entries);
+
+    assert_int_equal(log_copy(r->log, entries, n, 1, NULL, 0, 1, SEGMENT_DATA_OFFSET), 0);
+}
+
+/*
+ * A segment breaks while the accepted tail is being copied: the next header cut behind
+ * what had been copied so far, so that the rest of the tail, which may have been flushed,
+ * was void where it stood, and stood nowhere else yet.
+ */
+static void a_move_does_not_void_the_tail(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_new(&r, NEXT + 3);
+    copy(&r);
+    expect_durable(&r, NEXT);
+    sim_fail_nth(r.sim, SIM_APPEND, EPOCH, 1, -EIO);
+    copy(&r);
+    expect_durable(&r, NEXT + 1);
+    assert_int_equal(header_of(&r, EPOCH + 1).first, NEXT + 1);
+    assert_true(header_of(&r, EPOCH + 1).cut >= NEXT + 3);
+    rig_free(&r);
+}
+
+/*
+ * A new segment was wanted, and the store is full: what room the present one had was then
+ * closed even to what empties a full store.
+ */
+static void a_roll_on_a_full_store(bool known)
+{
+    struct rig r;
+
+    rig_new(&r, NEXT);
+    sim_options(r.sim)->enospc_one_in[SIM_CREATE] = 1;
+    assert_int_equal(log_mark(r.log), NEXT);
+    if (known) {
+        turns(&r, 10000);
+        assert_int_equal(log_error(r.log), -ENOSPC);
+        assert_false(log_roll(r.log));
+    } else {
+        assert_true(log_roll(r.log));       /* it is being created */
+        turns(&r, 10000);
+    }
+    assert_int_equal(log_mark(r.log), NEXT + 1);
+    expect_durable(&r, NEXT + 1);
+    sim_options(r.sim)->enospc_one_in[SIM_CREATE] = 0;
+    rig_free(&r);
+}
+
+static void a_full_store_keeps_the_room_it_has(void **state)
+{
+    (void)state;
+    a_roll_on_a_full_store(true);
+    a_roll_on_a_full_store(false);
+}
+
+/*
+ * Nothing is open for writing, and the store is full.  A flush, though all it asked for was
+ * durable, got the error that waited for the next write.
+ */
+static void a_flush_needs_no_room(void **state)
+{
+    struct log_space space;
+    struct rig r;
+
+    (void)state;
+    rig_new(&r, NEXT);
+    r.store->idle_close_us = 1000000;
+    assert_int_equal(log_mark(r.log), NEXT);
+    turns(&r, 10000000);
+    sim_options(r.sim)->enospc_one_in[SIM_CREATE] = 1;
+    while (log_reserve(r.log, LOG_SYSTEM, 0, 64, &space) == -EAGAIN) {
+        turns(&r, 100000);
+    }
+    assert_int_equal(log_error(r.log), -ENOSPC);
+    r.waiter.done = on_answer;
+    assert_int_equal(log_flush(r.log, &r.waiter), 0);
+    turns(&r, 1000000);
+    assert_true(r.answered);
+    assert_int_equal(r.answer, 0);
+    sim_options(r.sim)->enospc_one_in[SIM_CREATE] = 0;
+    rig_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(second_header_leaves_the_first_segment_alone),
         cmocka_unit_test(first_segment_breaks),
         cmocka_unit_test(first_segment_breaks_early),
+        cmocka_unit_test(a_move_does_not_void_the_tail),
+        cmocka_unit_test(a_full_store_keeps_the_room_it_has),
+        cmocka_unit_test(a_flush_needs_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "store/sim.h"
@@ -125,6 +126,77 @@ static void open_without_a_header(void **state)
     sim_free(sim);
 }
 
+/* Open without VOLUME_MANUAL, as people do; it fails before there is a thread. */
+static void open_fails(struct sim *sim)
+{
+    struct hlfs_options *o = hlfs_options_new();
+    struct store *s = NULL;
+    struct hlfs *v = NULL;
+    uint64_t start = sim_now(sim);
+
+    assert_int_equal(hlfs_options_set(o, "unreachable", "wait=10s"), 0);
+    assert_int_equal(sim_store_open(sim, 0, &s), 0);
+    (void)alarm(60);
+    assert_int_equal(volume_open(s, 0, o, &v), -EIO);
+    (void)alarm(0);
+    assert_true(sim_now(sim) < start + 60000000);
+    hlfs_options_free(o);
+}
+
+/*
+ * While a volume is opened it has no thread, and nobody made time go by.  Where the store
+ * failed open took all of a processor until the time of `unreachable` had passed; or, if
+ * that was while it made the tail durable, never came back.
+ */
+static void open_comes_back(void **state)
+{
+    struct sim *sim = new_volume();
+    struct hlfs *v;
+
+    (void)state;
+    sim_options(sim)->eio_one_in[SIM_APPEND] = 1;
+    open_fails(sim);
+    sim_options(sim)->eio_one_in[SIM_APPEND] = 0;
+    sim_options(sim)->tail_again = true;
+    v = open_volume(sim, "no");
+    assert_int_equal(hlfs_pwrite(v, block, sizeof(block), 0, HLFS_FUA), 0);
+    volume_abandon(v);
+    sim_fail_nth(sim, SIM_CREATE, 0, 2, -EIO);
+    for (unsigned n = 3; n < 100; n++) {
+        sim_fail_nth(sim, SIM_CREATE, 0, n, -EIO);
+    }
+    open_fails(sim);
+    sim_free(sim);
+}
+
+/*
+ * A number far above all others, of a file that is no segment.  The search for the newest
+ * header, and a search for a checkpoint, tried each number below it.
+ */
+static void stray_number(void **state)
+{
+    struct sim *sim = new_volume();
+    struct hlfs *v = open_volume(sim, "no");
+    struct store_lane *lane;
+    struct store *s;
+
+    (void)state;
+    assert_int_equal(hlfs_pwrite(v, block, sizeof(block), 0, 0), 0);
+    assert_int_equal(hlfs_close(v), 0);
+    assert_int_equal(sim_store_open(sim, 0, &s), 0);
+    lane = store_lane_new(s);
+    assert_int_equal(store_create_now(lane, 1000000000, KIB(256)), 0);
+    store_lane_free(lane);
+    store_free(s);
+    (void)alarm(60);
+    v = open_volume(sim, "no");
+    (void)alarm(0);
+    assert_int_equal(hlfs_pread(v, block, sizeof(block), 0), 0);
+    assert_int_equal(block[0], 1);
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
 /*
  * The first writer is stopped.  The second one overwrites what it wrote, removes those
  * segments and, with REUSE, writes over their files.  The first goes on with a read: it
@@ -178,6 +250,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_of_unknown_outcome),
         cmocka_unit_test(open_without_a_header),
+        cmocka_unit_test(open_comes_back),
+        cmocka_unit_test(stray_number),
         cmocka_unit_test(read_of_a_former_writer_is_stale),
     };
 
