@@ -48,7 +48,7 @@ static void authority_of(const struct location *l, char *buf, size_t size)
                    bracketed ? "]" : "", port);
 }
 
-static void hdfs_params(struct hdfs_store_params *p, const struct location *l,
+static void hdfs_params(struct hdfs_store_params *p, const struct location *l, bool writes,
                         const char *authority, const struct hlfs_options *o)
 {
     *p = (struct hdfs_store_params){
@@ -64,6 +64,8 @@ static void hdfs_params(struct hdfs_store_params *p, const struct location *l,
         p->hflush = o->durability == DURABILITY_HFLUSH;
         p->first_call_us = o->unreachable.given ?
             MAX(options_unreachable_us(o), FIRST_CALL_MIN_US) : 0;
+        /* A guest waits.  Who looks at a damaged volume shall not do so for each block. */
+        p->read_us = writes || o->unreachable.given ? options_unreachable_us(o) : 0;
         p->log = o->log;
     }
 }
@@ -75,7 +77,7 @@ static int hdfs_store_at(const struct location *l, unsigned flags,
     struct hdfs_store_params p;
 
     authority_of(l, authority, sizeof(authority));
-    hdfs_params(&p, l, authority, o);
+    hdfs_params(&p, l, !(flags & LOCAL_READ_ONLY), authority, o);
     p.flags = (flags & LOCAL_CREATE ? HDFS_STORE_CREATE : 0) |
               (flags & LOCAL_READ_ONLY ? HDFS_STORE_READ_ONLY : 0) |
               (flags & LOCAL_REMOVE ? HDFS_STORE_REMOVE : 0);
@@ -313,7 +315,7 @@ static int list_hdfs(const struct location *l, const struct hlfs_options *o,
     struct hdfs_store_params p;
 
     authority_of(l, authority, sizeof(authority));
-    hdfs_params(&p, l, authority, o);
+    hdfs_params(&p, l, false, authority, o);
     return hdfs_store_volumes(&p, fn, opaque);
 }
 

@@ -133,15 +133,50 @@ const struct hdfs_located_block *input_last_block(const struct input *in)
 
 /* ---- Locations ----------------------------------------------------------------- */
 
-/* All who wait get RES. */
+static void locate(struct input *in);
+
+/* Is RES what may pass: nodes that are away, or do not know enough yet? */
+static bool may_pass(int res)
+{
+    switch (res) {
+    case -EIO:
+    case -EPROTO:
+    case -EAGAIN:
+    case -ETIMEDOUT:
+    case -EPIPE:
+    case -ECONNRESET:
+    case -ECONNREFUSED:
+    case -EHOSTUNREACH:
+    case -EHOSTDOWN:
+    case -ENETUNREACH:
+    case -ENETDOWN:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* All who wait get RES; but those that have time left ask again, if that may help. */
 static void fail_waiting(struct input *in, int res)
 {
+    uint64_t now = loop_now_us(in->h->loop);
     struct list failed;
 
     list_init(&failed);
     list_splice(&failed, &in->waiting);
     while (!list_empty(&failed)) {
-        op_finish(list_first(&failed, struct input_op, node), res);
+        struct input_op *op = list_first(&failed, struct input_op, node);
+
+        if (op->timeout_us > 0 && now < op->deadline_us && may_pass(res)) {
+            list_remove(&op->node);
+            list_push(&in->waiting, &op->node);
+        } else {
+            op_finish(op, res);
+        }
+    }
+    if (!list_empty(&in->waiting)) {
+        in->fails++;
+        locate(in);
     }
 }
 
@@ -336,7 +371,11 @@ static void op_again(struct input_op *op, int res)
 {
     struct input *in = op->in;
 
-    op->tries += res == -EBADMSG ? TRIES_MAX / 2 : 1;
+    if (res == -EBADMSG) {
+        op->tries += TRIES_MAX / 2;
+    } else if (op->timeout_us == 0 || !may_pass(res)) {
+        op->tries++;
+    }
     if (op->tries >= TRIES_MAX || loop_now_us(in->h->loop) >= op->deadline_us) {
         op_finish(op, res);
         return;

@@ -23,7 +23,9 @@ struct input_op {
     uint64_t offset;
     void *buf;                  /* borrowed until done() */
     size_t len;
-    uint64_t timeout_us;        /* 0: the client's for a call */
+    /* It is tried until then, however often nodes fail.  0: a few times, and at most for
+     * the client's time for a call. */
+    uint64_t timeout_us;
 
     /* input's own */
     struct input *in;

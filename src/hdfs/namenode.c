@@ -33,8 +33,11 @@
 #define SILENCE_SET_US (5 * S)
 #define WAIT_US (100 * MS)
 #define WAIT_MAX_US (1 * S)
-/* A call that ran out of time without a byte from its node speaks against the node,
- * unless it had less time than this. */
+/*
+ * A call that ran out of time without a byte from its node speaks against the node, unless
+ * it had less time than this; or than twice as much, and so on, where dropping the
+ * connection was in vain: a node that is slow shall be heard out.
+ */
 #define SUSPECT_US (500 * MS)
 /* A server that breaks off (it does so with idle connections) is connected anew at
  * once, and blamed when the connection did not last for this. */
@@ -48,6 +51,7 @@ struct namenode_node {
     struct rpc_client client;
     uint64_t opened_us;
     uint64_t patience_us;       /* until the first answer of a connection */
+    uint64_t suspect_us;        /* see SUSPECT_US */
     struct list sent;           /* struct namenode_call */
     struct loop_timer silence;  /* armed while SENT is not empty */
     char trouble[256];          /* why it failed last; "" when it served since */
@@ -314,6 +318,9 @@ static void answered(struct rpc_client *client, struct rpc_call *rpc,
         return;
     }
     node_served(n);
+    if (loop_now_us(n->nn->loop) - c->sent_us < SUSPECT_US) {
+        n->suspect_us = SUSPECT_US;
+    }
     if (a->res == 0) {
         call_served(c, a);
     } else if (a->advice == ERRORS_WAIT) {
@@ -427,13 +434,14 @@ static void call_fired(struct loop_timer *t)
         return;
     }
     suspect = n && n->client.heard_us <= c->sent_us &&
-        loop_now_us(nn->loop) - c->sent_us >= SUSPECT_US;
+        loop_now_us(nn->loop) - c->sent_us >= n->suspect_us;
     if (suspect) {
         (void)snprintf(n->trouble, sizeof(n->trouble), "%s",
                        n->client.connected ? "keeps silent" : "no connection in time");
     }
     call_give_up(c);
     if (suspect && rpc_client_is_open(&n->client)) {
+        n->suspect_us = MIN(2 * n->suspect_us, nn->params.silence_us);
         node_silent(n);
     }
 }
@@ -489,6 +497,7 @@ static void node_init(struct namenode *nn, unsigned i, const struct nameservice 
     (void)snprintf(n->host, sizeof(n->host), "%s", s->nodes[i].host);
     (void)snprintf(n->name, sizeof(n->name), "%s:%u", s->nodes[i].host, n->port);
     n->patience_us = nn->params.connect_us;
+    n->suspect_us = SUSPECT_US;
     n->silence.fire = silence_fired;
     list_init(&n->sent);
 }

@@ -85,7 +85,7 @@ struct namenode_call {
     unsigned flags;
 
     char exception[96];                 /* "org.apache.hadoop.…", or "" */
-    char message[256];                  /* "" on success */
+    char message[1024];                 /* "" on success; long paths stand in it */
 
     union {
         bool yes;

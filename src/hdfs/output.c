@@ -45,6 +45,7 @@ void output_say(struct output *o, enum log_level level, const char *what, int re
 /* ---- Making one, and its end --------------------------------------------------- */
 
 static void output_called(struct namenode_call *c, int res);
+static void first_told(struct namenode_call *c, int res);
 
 int output_new(struct hdfs *h, const struct output_params *p, struct output **ret)
 {
@@ -61,6 +62,7 @@ int output_new(struct hdfs *h, const struct output_params *p, struct output **re
     o->p.min_replicas = MAX(p->min_replicas, 1u);
     list_init(&o->held);
     o->call.done = output_called;
+    o->tell.done = first_told;
     o->timer.fire = output_due;
     list_push(&h->outputs, &o->node);
     hdfs_output_added(h);
@@ -94,6 +96,15 @@ void output_held_fail(struct output *o, int res)
     }
 }
 
+static void first_done(struct output *o, int res)
+{
+    struct writer_op *op = TAKE_PTR(o->first_op);
+
+    if (op) {
+        op->done(op, res);
+    }
+}
+
 static void output_free(struct output *o)
 {
     struct hdfs *h = o->h;
@@ -108,6 +119,8 @@ static void output_free(struct output *o)
         hdfs_cancel(&o->locate);
     }
     output_forget_block(o);
+    namenode_cancel(&o->tell);
+    first_done(o, -ECANCELED);
     output_held_fail(o, -ECANCELED);
     list_remove(&o->node);
     free(o->path);
@@ -222,7 +235,9 @@ void output_call(struct output *o, enum output_state state)
         namenode_fsync(nn, c, o->path, o->file_id, 0);
         return;
     case OUTPUT_REMOVING:
+        c->flags = o->removing ? NAMENODE_AGAIN : 0;
         namenode_delete(nn, c, o->path, false);
+        c->flags = 0;
         return;
     case OUTPUT_COMPLETING:
         namenode_complete(nn, c, o->path, o->file_id,
@@ -241,7 +256,9 @@ void output_open(struct output *o, void (*done)(struct output *o, int res, void 
     o->connects = 0;
     o->no_place_us = 0;
     o->open_until_us = loop_now_us(o->h->loop) + o->h->params.call_us;
-    if (o->made && o->writer && !o->broken) {
+    if (o->removing) {
+        output_call(o, OUTPUT_REMOVING);
+    } else if (o->made && o->writer && !o->broken) {
         output_call(o, OUTPUT_PERSISTING);
     } else if (o->made && o->has_block) {
         o->broken = false;
@@ -267,9 +284,10 @@ static void named(struct output *o, int res)
         o->file_id = o->call.u.file.id;
         hdfs_file_done(&o->call.u.file);
         output_add(o);
-    } else if ((res == -EEXIST || res == -EBUSY) && o->doubt) {
+    } else if ((res == -EEXIST || res == -EBUSY) && (o->doubt || o->call.tries > 0)) {
+        o->doubt = true;                    /* it may be what the first try made */
         output_call(o, OUTPUT_PROVING);
-    } else if (output_outcome_unknown(res)) {
+    } else if (output_outcome_unknown(res) || res == -EIO) {
         o->doubt = true;
         o->file_id = 0;
         output_say(o, LOG_WARNING, "not known whether it was created", res,
@@ -302,6 +320,7 @@ static void proved(struct output *o, int res)
 
 static void removed(struct output *o, int res)
 {
+    o->removing = res < 0;
     if (res < 0) {
         output_opened(o, -EIO);             /* it may be there, and is ours */
         return;
@@ -340,6 +359,49 @@ static bool holds_ops(const struct output *o)
            (!o->given && output_is_judging(o->h));
 }
 
+/*
+ * A block of which the NameNode knows no byte is removed by a recovery that begins before
+ * a DataNode has reported it (after a restart of the NameNode, or a failover): bytes that
+ * were on all disks (FSNamesystem.internalReleaseLease).  So nobody hears of the first ones
+ * before the NameNode has been told (DFSOutputStream's "update the block length").
+ */
+static void first_acked(struct writer_op *op, int res)
+{
+    struct output *o = container_of(op, struct output, first);
+
+    if (res < 0) {
+        first_done(o, res);
+        return;
+    }
+    o->tell.deadline_us = loop_now_us(o->h->loop) + o->h->params.call_us;
+    namenode_fsync(o->h->namenode, &o->tell, o->path, o->file_id,
+                   (int64_t)writer_acked(o->writer));
+}
+
+static void first_told(struct namenode_call *c, int res)
+{
+    struct output *o = container_of(c, struct output, tell);
+
+    if (res < 0) {
+        output_say(o, LOG_WARNING, "its length cannot be made known", res, c->message);
+    }
+    first_done(o, res < 0 ? -EIO : 0);
+}
+
+static int give_first(struct output *o, struct writer_op *op)
+{
+    int res;
+
+    o->first = (struct writer_op){
+        .done = first_acked, .buf = op->buf, .len = op->len, .hsync = op->hsync,
+    };
+    res = writer_append(o->writer, &o->first);
+    if (res == 0) {
+        o->first_op = op;
+    }
+    return res;
+}
+
 int output_give(struct output *o, struct writer_op *op)
 {
     int res;
@@ -347,7 +409,7 @@ int output_give(struct output *o, struct writer_op *op)
     if (op->len == 0) {
         return writer_sync(o->writer, op);
     }
-    res = writer_append(o->writer, op);
+    res = o->given ? writer_append(o->writer, op) : give_first(o, op);
     if (res == 0) {
         o->given = true;
     } else {

@@ -150,6 +150,11 @@ static void recovered(struct hdfs_op *op, int res)
 
     o->recovering = false;
     if (res == 0) {
+        if (op->call.u.file.length < o->acked) {
+            log_say(&o->h->params.log, LOG_ERROR, "hdfs://%s%s: it is %llu bytes long, after "
+                    "%llu were acknowledged", o->h->name, o->path,
+                    (unsigned long long)op->call.u.file.length, (unsigned long long)o->acked);
+        }
         hdfs_file_done(&op->call.u.file);
     }
     if (res == 0 || res == -ENOENT || is_given_up(o)) {

@@ -33,6 +33,7 @@ struct output {
     bool dead;                      /* it failed, but there may be another */
     bool given;                     /* the writer has got bytes */
     bool closing;
+    bool removing;                  /* the call to remove it got no answer yet */
     bool ended;                     /* all nodes have the whole block, as was asked */
     bool renewing;                  /* a new pipeline is set up for an open file */
     struct list held;               /* writer_ops that wait for a pipeline, or a probe */
@@ -43,6 +44,10 @@ struct output {
     struct hdfs_located_block block;    /* owned; with has_block */
     struct writer *writer;              /* owned */
     struct writer_op end;
+    /* The first append: done when the NameNode knows that the block has bytes. */
+    struct writer_op first;             /* with the writer */
+    struct writer_op *first_op;         /* the caller's; or NULL */
+    struct namenode_call tell;
     struct namenode_call call;          /* the step under way */
     struct hdfs_op locate;              /* of output_refresh() */
     bool locating;
@@ -55,7 +60,7 @@ struct output {
     uint64_t wait_us, give_up_us;
     uint64_t open_until_us;             /* so long DataNodes are waited for */
     uint64_t no_place_us;               /* since when there is no place; 0: there was */
-    char no_place[256];                 /* as the NameNode said */
+    char no_place[1024];                /* as the NameNode said */
     bool add_later;                     /* after ABANDONING, with a pause */
 
     struct hdfs_datanode excludes[OUTPUT_EXCLUDES_MAX];    /* for this file only */

@@ -126,6 +126,13 @@ static uint64_t range_end(const struct attempt *a)
     return a->offset + a->len;
 }
 
+/* What is not to be understood is no answer of a DataNode.  -EBADMSG is kept for wrong
+ * checksums: for these the replica is reported, and removed. */
+static int no_answer(int res)
+{
+    return res == -EBADMSG ? -EPROTO : res;
+}
+
 static int answer_take(struct conn *c, struct blockop_answer *answer)
 {
     const struct attempt *a = first(c);
@@ -133,7 +140,7 @@ static int answer_take(struct conn *c, struct blockop_answer *answer)
     int used = blockop_answer_decode(iobuf_bytes(in), iobuf_len(in), answer);
 
     if (used <= 0) {
-        return used;
+        return no_answer(used);
     }
     iobuf_consume(in, (size_t)used);
     if (answer->status != HDFS_STATUS_SUCCESS) {
@@ -190,7 +197,7 @@ static int head_take(struct conn *c)
     const struct packet *p = &c->packet;
 
     if (used <= 0) {
-        return used;
+        return no_answer(used);
     }
     iobuf_consume(in, (size_t)used);
     if (p->offset != c->at || p->seqno != c->seqno++) {

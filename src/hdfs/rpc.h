@@ -92,7 +92,7 @@ struct rpc_answer {
     const uint8_t *body;        /* a packed message, borrowed until the next call */
     size_t len;
     char exception[96];         /* a Java class, or "" */
-    char message[256];          /* its first line */
+    char message[1024];         /* its first line */
 };
 
 /*

@@ -306,6 +306,7 @@ static void take_params(struct hdfs_store *s, const struct hdfs_store_params *p)
     s->read_only = (p->flags & HDFS_STORE_READ_ONLY) != 0;
     s->hsync = !p->hflush;
     s->log = p->log;
+    s->read_us = p->read_us;
     s->dead_us = p->dead_us ? p->dead_us : DEAD_US;
     s->store.durability = p->hflush ? "hflush" : "hsync";
 }

@@ -30,6 +30,8 @@ struct hdfs_store_params {
     uint64_t first_call_us;     /* 0: 10 s; opening fails after so long without an answer */
     uint64_t call_us;           /* 0: 20 s; an operation fails after NameNodes were
                                  * silent for longer */
+    uint64_t read_us;           /* 0: call_us, and not if all nodes fail at once; a read is
+                                 * given up after so long */
     uint64_t dead_us;           /* 0: 6 s; a writer that does not answer a knock for so
                                  * long is dead; more where the NameNodes had troubles */
     bool hflush;                /* durable means in the memory of all replicas' nodes */

@@ -702,6 +702,7 @@ static void start_read(struct hdfs_io *io)
     io_pin(io, e);
     io->u.read = (struct input_op){
         .done = read_done, .offset = op->offset, .buf = op->buf, .len = op->len,
+        .timeout_us = io->s->read_us,
     };
     input_read(e->input, &io->u.read);
 }

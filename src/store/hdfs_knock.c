@@ -68,7 +68,7 @@ static int knock_do(struct knock *k, struct hdfs_op *op)
     int res = hdfs_do(k->s->client, op);
 
     if (res < 0 || op->hindered) {
-        (void)snprintf(k->trouble, sizeof(k->trouble), "%s",
+        (void)snprintf(k->trouble, sizeof(k->trouble), "%.255s",
                        op->call.message[0] ? op->call.message :
                        res < 0 ? error_name(res) : "the NameNode is slow, or fails over");
     }

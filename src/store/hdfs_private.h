@@ -37,6 +37,7 @@ struct hdfs_store {
     bool read_only;
     bool hsync;                     /* durable: on disk */
     uint64_t began_us;              /* monotonic: when opening the store began */
+    uint64_t read_us;               /* so long a read is tried; 0: see hdfs.h */
     uint64_t dead_us;               /* without an answer to a knock */
     struct log_hook log;
     struct hdfs_recovery *recovery; /* owned; the last one's results.  Plain calls' */

@@ -79,7 +79,7 @@ static void slot_done(struct hdfs_op *op, int res)
         hdfs_file_done(&op->call.u.file);
     } else if (res != -ENOENT && r->error == 0) {
         r->error = res;
-        (void)snprintf(r->message, sizeof(r->message), "%s",
+        (void)snprintf(r->message, sizeof(r->message), "%.255s",
                        op->call.message[0] ? op->call.message : error_name(res));
     }
     r->under_way--;

@@ -379,6 +379,76 @@ static void a_block_is_abandoned_until_it_is_gone(void **state)
     assert_int_equal(close_output(), 0);
 }
 
+/* There is no place for it, and the answer to its removal is lost. */
+static bool a_removal_is_lost(struct fake_hdfs *f, const char *method, const char *path,
+                              struct fake_reply *ret)
+{
+    if (is(method, "addBlock") && f->stage == 0) {
+        *ret = denied();
+        return true;
+    }
+    if (is(method, "delete") && f->stage == 0) {
+        f->stage = 1;
+        *ret = silence;
+        return true;
+    }
+    return false;
+}
+
+/* We once wrote into the file, which could still be removed by the call of before. */
+static void a_removal_without_an_answer_is_made_again(void **state)
+{
+    bool is_open;
+
+    fake->meddle = a_removal_is_lost;
+    new_client(NULL);
+    assert_int_equal(open_output(), -EIO);
+    assert_int_equal(open_output(), -EACCES);
+    assert_int_equal(fake_hdfs_count(fake, "delete", NULL), 2);
+    assert_false(fake_hdfs_has(fake, PATH, &is_open));
+    assert_int_equal(open_output(), 0);
+    assert_int_equal(append(0), 0);
+    assert_int_equal(close_output(), 0);
+    expect_file(false);
+}
+
+/* ---- Bytes that the NameNode hears of ------------------------------------------- */
+
+static bool a_length_is_not_taken(struct fake_hdfs *f, const char *method, const char *path,
+                                  struct fake_reply *ret)
+{
+    if (is(method, "fsync") && f->stage++ == 1) {
+        *ret = fake_exception("java.io.IOException", "not now");
+        return true;
+    }
+    return false;
+}
+
+/*
+ * The NameNode was never told that a block had bytes.  After its restart, before a DataNode
+ * had reported, a recovery removed the block, with all that was synced to it.
+ */
+static void the_first_bytes_are_made_known(void **state)
+{
+    new_client(NULL);
+    assert_int_equal(open_output(), 0);
+    assert_int_equal(fake_hdfs_count(fake, "fsync", NULL), 1);
+    assert_int_equal(append(0), 0);
+    assert_int_equal(fake_hdfs_count(fake, "fsync", NULL), 2);
+    assert_int_equal(append(4096), 0);
+    assert_int_equal(fake_hdfs_count(fake, "fsync", NULL), 2);
+    assert_int_equal(close_output(), 0);
+}
+
+static void bytes_are_not_done_before_they_are_known(void **state)
+{
+    fake->meddle = a_length_is_not_taken;
+    new_client(NULL);
+    assert_int_equal(open_output(), 0);
+    assert_int_equal(append(0), -EIO);
+    assert_int_equal(close_output(), 0);
+}
+
 /* ---- Closing ------------------------------------------------------------------- */
 
 static bool a_complete_is_lost(struct fake_hdfs *f, const char *method, const char *path,
@@ -502,16 +572,22 @@ static int read_over(void *opaque)
     return 0;
 }
 
-static int64_t read_file(void)
+static int64_t read_file_for(uint64_t timeout_us)
 {
     uint8_t buf[4096];
     struct read r = {
         .wait.start = read_start, .op.buf = buf, .op.len = sizeof(buf),
+        .op.timeout_us = timeout_us,
     };
 
     (void)hdfs_wait(client, &r.wait);
     (void)loop_run(hdfs_loop(client), read_over, &r);
     return r.res;
+}
+
+static int64_t read_file(void)
+{
+    return read_file_for(0);
 }
 
 /* DataNodes, asked how much of a replica can be read. */
@@ -562,6 +638,30 @@ static void a_file_is_not_empty_because_no_node_answers(void **state)
     fake_free(bad);
 }
 
+static bool it_is_away_for_a_while(struct fake_hdfs *f, const char *method,
+                                   const char *path, struct fake_reply *ret)
+{
+    if (is(method, "getBlockLocations") && f->stage++ < 3) {
+        *ret = silence;
+        return true;
+    }
+    return false;
+}
+
+/*
+ * A guest's read got an error as soon as one call to the NameNodes was given up, or a few
+ * tries of DataNodes were over, whatever time the option unreachable gave it.
+ */
+static void a_read_waits_as_long_as_it_may(void **state)
+{
+    fake_hdfs_make(fake, PATH, "");
+    fake->meddle = it_is_away_for_a_while;
+    new_client(NULL);
+    assert_int_equal(read_file_for(400000), -ETIMEDOUT);
+    fake->stage = 0;
+    assert_int_equal(read_file_for(20000000), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -576,11 +676,15 @@ int main(void)
         TEST(what_is_in_doubt_is_not_taken_from_its_writer),
         TEST(what_is_in_doubt_and_ours_is_closed),
         TEST(a_block_is_abandoned_until_it_is_gone),
+        TEST(a_removal_without_an_answer_is_made_again),
+        TEST(the_first_bytes_are_made_known),
+        TEST(bytes_are_not_done_before_they_are_known),
         TEST(a_complete_that_was_lost_is_made_again),
         TEST(who_is_patient_closes_it_in_the_end),
         TEST(who_is_not_gives_up),
         TEST(a_recovery_that_could_not_begin_is_asked_for_again),
         TEST(a_file_is_not_empty_because_no_node_answers),
+        TEST(a_read_waits_as_long_as_it_may),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
