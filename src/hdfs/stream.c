@@ -312,8 +312,19 @@ static void authenticate(struct stream *s)
 static void connected(struct stream *s)
 {
     s->state = STREAM_AUTHENTICATING;
+    loop_timer_set(s->loop, &s->timer, s->deadline_us);
     loop_fd_set(s->loop, &s->fd, EPOLLIN);
     authenticate(s);
+}
+
+/* One that keeps silent leaves time for those after it (as RFC 8305 asks, if more simply). */
+static void connect_until(struct stream *s)
+{
+    uint64_t now = loop_now_us(s->loop);
+    uint64_t left = s->deadline_us > now ? s->deadline_us - now : 0;
+
+    loop_timer_set(s->loop, &s->timer,
+                   now + left / (s->resolve.addr_count - s->next_addr + 1));
 }
 
 /* Start with the next address that lets itself be tried.  Or -errno. */
@@ -336,6 +347,7 @@ static int connect_next(struct stream *s)
             s->fd.fd = fd;
             r = loop_fd_add(s->loop, &s->fd, EPOLLOUT);
             if (r == 0) {
+                connect_until(s);
                 return 0;
             }
             s->fd.fd = -1;
@@ -412,7 +424,7 @@ static void timer_fired(struct loop_timer *t)
     if (s->state == STREAM_OPEN) {
         loop_timer_set(s->loop, &s->timer, loop_now_us(s->loop));
         receive(s);
-    } else {
+    } else if (s->state != STREAM_CONNECTING || s->error || connect_next(s) < 0) {
         s->ops->failed(s, s->error ? s->error : -ETIMEDOUT);
     }
 }
@@ -472,7 +484,8 @@ void stream_open(struct stream *s, const struct stream_params *p)
     int r;
 
     *s = (struct stream){ .ops = ops, .loop = p->loop, .layer = p->layer,
-                          .state = STREAM_RESOLVING, .in_max = p->in_max };
+                          .state = STREAM_RESOLVING, .in_max = p->in_max,
+                          .deadline_us = p->deadline_us };
     s->fd.fd = -1;
     s->fd.ready = ready;
     s->timer.fire = timer_fired;

@@ -82,6 +82,7 @@ struct stream {
     struct loop *loop;
     struct loop_fd fd;
     struct loop_timer timer;        /* the deadline to open; later a pending failure */
+    uint64_t deadline_us;
     struct loop_resolve resolve;
     unsigned next_addr;
     struct list queue;              /* stream_out, not fully sent */

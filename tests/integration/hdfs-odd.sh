@@ -108,6 +108,41 @@ sleep 6
 hdfs_cluster resume-namenode
 finished hung 0
 
+# Reads got an error after 5 or 20 s of this, whatever `unreachable` said.
+step "the NameNode is killed and comes back, under a guest that reads and writes"
+serve "$DISK"
+fio_nbd lost --name=write --size=24M --bs=64k --fsync=1 --rate_iops=24 --name=read \
+    --rw=randread --verify=0 --offset=32M --size=28M --rate_iops=100 --time_based --runtime=15 &
+worker=$!
+sleep 3
+hdfs_cluster kill-namenode
+sleep 4
+hdfs_cluster start-namenode
+wait $worker || fail "an I/O error"
+say "  the longest flush took $(fio_longest lost write sync) ms"
+fio_nbd lost-read --verify_only --do_verify=1 --name=write --size=24M --bs=64k ||
+    fail "the content is wrong"
+unserve
+
+step "a writer's permission is taken away, and given back"
+dfs dfs -mkdir /alice
+dfs dfs -chown alice /alice
+expect_status 0 "$HLFS" create "$HDFS_URI/alice/disk" 64M --segment-size 4M -o user=alice
+dfs dfs -chmod 700 /alice
+writer alice "$HDFS_URI/alice/disk" 400 -o user=alice
+dfs dfs -chown bob /alice
+wait_until 20 grep -q 'Permission denied' "$SETUP_TMP/alice.err" ||
+    fail "nothing was denied"
+dfs dfs -chown alice /alice
+finished alice 0
+
+step "DataNodes by their names"
+cp -r "$HADOOP_CONF_DIR" "$SETUP_TMP/names"
+sed -i 's,</configuration>,<property><name>dfs.client.use.datanode.hostname</name><value>true</value></property>&,' \
+    "$SETUP_TMP/names/hdfs-site.xml"
+expect_status 0 "$HLFS" bench "$DISK" --io write --count 200 --flush-every 4 --verify \
+    -o hadoop-conf="$SETUP_TMP/names"
+
 step "a quota: an error that says so, or a wait if that is asked for"
 dfs dfsadmin -setSpaceQuota 2m /small
 expect_status 1 "$HLFS" create "$HDFS_URI/small/disk" 64M --segment-size 4M
@@ -145,6 +180,6 @@ expect_text "$SETUP_TMP/out" 'verified  10000 blocks'
 wait_until 60 hdfs_healthy /rot || { cat "$SETUP_TMP/fsck"; fail "it was not repaired"; }
 
 step "all volumes are whole"
-for disk in disk coded/disk made rot; do
+for disk in disk coded/disk made rot alice/disk; do
     expect_status 0 "$HLFS" check "$HDFS_URI/$disk" --data
 done
