@@ -12,14 +12,14 @@ requires_build "$HLFS" "$PLUGIN"
 
 # Each step writes all of two ranges, which takes 15 s at the rates asked for.
 FLUSHED=6000k           # by 4 KiB, 100 in a second
-BUFFERED=45M            # by 64 KiB, 48 in a second
+BUFFERED=240M           # by 64 KiB, 256 in a second
 
-# work NAME OFFSET - start two jobs: one flushes each write, the other (3 MiB/s) never
-# does.  So a segment is full every few seconds.
+# work NAME OFFSET - start two jobs: one flushes each write, the other (16 MiB/s) never
+# does.  So a segment is full every second.
 work() {
     fio_nbd "$1" --name=flushed --offset="$2" --size=$FLUSHED --fsync=1 \
         --rate_iops=100 --name=buffered --offset=$(($2 + (64 << 20))) --size=$BUFFERED \
-        --bs=64k --rate_iops=48 &
+        --bs=64k --rate_iops=256 &
     WORKER=$!
 }
 
@@ -56,7 +56,7 @@ tail_uses() {
 step "one NameNode, four DataNodes"
 hdfs_start --datanodes 4 || fail "no HDFS"
 DISK=$HDFS_URI/disk
-expect_status 0 "$HLFS" create "$DISK" 512M --segment-size 16M --replication 3
+expect_status 0 "$HLFS" create "$DISK" 1G --segment-size 16M --replication 3
 serve "$DISK"
 
 step "one that holds the tail is killed"
@@ -71,7 +71,7 @@ expect_pauses killed 3000
 KILLED=$NODE
 
 step "one is added while fio writes: new segments land on it"
-work hung $((128 << 20))
+work hung $((512 << 20))
 ADDED=$(hdfs_cluster add-datanode)
 wait_until 20 tail_uses "$ADDED" || fail "nothing is written to DataNode $ADDED"
 
@@ -85,7 +85,7 @@ expect_pauses hung 5000
 
 step "the content is right, while it still hangs"
 content killed 0
-content hung $((128 << 20))
+content hung $((512 << 20))
 unserve
 
 step "all are back: HDFS repairs the copies"
