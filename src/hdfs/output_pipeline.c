@@ -388,6 +388,15 @@ void output_room_told(struct output *o, int res)
     bool is_full = res == 0 && s->capacity > 0 &&
                    s->remaining / o->p.replication < o->p.block_size;
 
+    if (o->too_few) {
+        o->too_few = false;
+        if (is_full) {
+            output_fail(o, -ENOSPC, "fewer DataNodes than min-replicas have room");
+        } else {
+            output_add_later(o);
+        }
+        return;
+    }
     o->no_place_us = o->no_place_us ? o->no_place_us : now;
     if (is_full || now >= o->no_place_us + NO_PLACE_US) {
         output_fail(o, -ENOSPC, o->no_place);
@@ -421,7 +430,7 @@ void output_block_added(struct output *o, int res)
     } else if (++o->connects < CONNECTS_MAX && forgive_nodes(o)) {
         output_call(o, OUTPUT_ABANDONING);
     } else {
-        o->add_later = true;
+        o->too_few = true;      /* nodes that live, or nodes that have room */
         output_call(o, OUTPUT_ABANDONING);
     }
 }
@@ -432,9 +441,9 @@ void output_block_added(struct output *o, int res)
  */
 void output_abandoned(struct output *o, int res)
 {
-    bool later = o->add_later;
+    bool too_few = o->too_few;
 
-    o->add_later = false;
+    o->too_few = too_few && res == 0;
     if (res == -ENOENT) {
         output_lost(o);
     } else if (res == -HDFS_ELEASE) {
@@ -445,10 +454,12 @@ void output_abandoned(struct output *o, int res)
         output_say(o, LOG_WARNING, "not known whether its block was abandoned", res,
                    o->call.message);
         output_opened(o, -EIO);
-    } else if (later) {
-        output_add_later(o);
     } else {
         output_forget_block(o);
-        output_add(o);
+        if (too_few) {
+            output_call(o, OUTPUT_ASKING);
+        } else {
+            output_add(o);
+        }
     }
 }

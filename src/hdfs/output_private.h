@@ -61,7 +61,7 @@ struct output {
     uint64_t open_until_us;             /* so long DataNodes are waited for */
     uint64_t no_place_us;               /* since when there is no place; 0: there was */
     char no_place[1024];                /* as the NameNode said */
-    bool add_later;                     /* after ABANDONING, with a pause */
+    bool too_few;                       /* nodes were given: ASKING why, after ABANDONING */
 
     struct hdfs_datanode excludes[OUTPUT_EXCLUDES_MAX];    /* for this file only */
     size_t exclude_count;

@@ -57,6 +57,8 @@ static size_t encode(const struct hdfs_block *b, uint8_t *buf, size_t size)
     return pb_overflow(&o) ? 0 : o.len;
 }
 
+/* A node that was restarted gives -1 for what was being written: nobody knows how long that
+ * is before a recovery (ReplicaWaitingToBeRecovered.getVisibleLength). */
 static int decode(const struct rpc_answer *a, uint64_t *ret)
 {
     struct pb_in in = { .at = a->body, .end = a->body + a->len };
@@ -66,7 +68,7 @@ static int decode(const struct rpc_answer *a, uint64_t *ret)
     while ((r = pb_next(&in, &f)) > 0) {
         if (f.number == 1 && f.type == PB_VARINT) {
             *ret = f.value;
-            return f.value > INT64_MAX ? -EBADMSG : 0;
+            return f.value > INT64_MAX ? -EOWNERDEAD : 0;
         }
     }
     return -EBADMSG;

@@ -68,6 +68,11 @@ static int read_failed(const struct replay *r, uint64_t file, int64_t res)
     if (res == -ENOENT) {
         return gone(r, file);
     }
+    if (res == -EOWNERDEAD) {
+        return error_set((int)res, "segment %" PRIu64 " of %s waits to be recovered: its "
+                         "writer and the nodes that have it ended together; open the volume "
+                         "for writing", file, location(r));
+    }
     return error_set((int)res, "cannot read segment %" PRIu64 " of %s: %s", file,
                      location(r), error_name((int)res));
 }

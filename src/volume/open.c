@@ -440,16 +440,15 @@ static int recover_lower(struct hlfs *v, uint64_t epoch)
     struct record_ref ref;
     struct checkpoint c;
     uint64_t from = 1;
-    int res = replay_look(v, v->lane, true, &r);
 
-    if (res < 0) {
-        return res;
+    /* What cannot be read may be so before its recovery only: then all are recovered. */
+    if (replay_look(v, v->lane, true, &r) == 0) {
+        if (replay_checkpoint(r, &c, &ref, &overrides) == 1) {
+            from = c.replay_file;
+        }
+        free(overrides);
+        replay_free(r);
     }
-    if (replay_checkpoint(r, &c, &ref, &overrides) == 1) {
-        from = c.replay_file;
-    }
-    free(overrides);
-    replay_free(r);
     return store_list(v->store, 0, from, recover_one, &a);
 }
 

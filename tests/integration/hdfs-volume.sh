@@ -22,7 +22,7 @@ expect_status 0 hdfs_cluster hdfs dfs -mkdir /vms
 step "create, in as many copies as asked for"
 expect_status 0 "$HLFS" create "$DISK" 256M --segment-size 16M --replication 2
 expect_status 1 "$HLFS" create "$DISK" 256M --segment-size 16M
-expect_text "$SETUP_TMP/err" 'exists'
+expect_text "$SETUP_TMP/err" 'there is a volume already'
 expect_status 0 "$HLFS" ls "$HDFS_URI/vms"
 expect_text "$SETUP_TMP/out" '^disk +256 MiB'
 expect_status 0 "$HLFS" ls hdfs:///vms

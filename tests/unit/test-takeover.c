@@ -198,6 +198,27 @@ static void stray_number(void **state)
 }
 
 /*
+ * A segment that was being written cannot be read before it is recovered, where all nodes
+ * that have it were restarted (HDFS).  Open read it first, to know what to recover, and
+ * gave up.
+ */
+static void unreadable_before_its_recovery(void **state)
+{
+    struct sim *sim = new_volume();
+    struct hlfs *v = open_volume(sim, "no");
+
+    (void)state;
+    assert_int_equal(hlfs_pwrite(v, block, sizeof(block), 0, HLFS_FUA), 0);
+    volume_abandon(v);
+    sim_fail_nth(sim, SIM_PREAD, 0, 1, -EIO);
+    v = open_volume(sim, "no");
+    assert_int_equal(hlfs_pread(v, block, sizeof(block), 0), 0);
+    assert_int_equal(block[0], 1);
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
+/*
  * The first writer is stopped.  The second one overwrites what it wrote, removes those
  * segments and, with REUSE, writes over their files.  The first goes on with a read: it
  * called that damage, and said so aloud (crash schedule 20373730).
@@ -252,6 +273,7 @@ int main(void)
         cmocka_unit_test(open_without_a_header),
         cmocka_unit_test(open_comes_back),
         cmocka_unit_test(stray_number),
+        cmocka_unit_test(unreadable_before_its_recovery),
         cmocka_unit_test(read_of_a_former_writer_is_stale),
     };
 
