@@ -844,8 +844,11 @@ void log_retry(struct log *l)
 
 bool log_roll(struct log *l)
 {
-    l->roll_wanted |= segment_is_at_hand(l) || l->error != -ENOSPC;
-    return l->roll_wanted;
+    if (!segment_is_at_hand(l) && l->error == -ENOSPC) {
+        return false;
+    }
+    l->roll_wanted = true;
+    return true;
 }
 
 void log_stop(struct log *l)

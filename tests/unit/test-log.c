@@ -288,6 +288,7 @@ static void a_roll_on_a_full_store(bool known)
     } else {
         assert_true(log_roll(r.log));       /* it is being created */
         turns(&r, 10000);
+        assert_false(log_roll(r.log));      /* that one is still wanted */
     }
     assert_int_equal(log_mark(r.log), NEXT + 1);
     expect_durable(&r, NEXT + 1);
