@@ -50,6 +50,25 @@ static inline void util_closep(int *fd)
 }
 #define _cleanup_close_ _cleanup_(util_closep)
 
+/*
+ * ARRAY, which has COUNT items of ITEM bytes and room for *ROOM, with room for one more: to
+ * be kept instead of ARRAY.  NULL: out of memory, and nothing has changed.
+ */
+static inline void *array_room(void *array, size_t count, size_t *room, size_t item)
+{
+    size_t bigger = *room * 2 > 64 ? *room * 2 : 64;
+    void *ret;
+
+    if (count < *room) {
+        return array;
+    }
+    ret = realloc(array, bigger * item);
+    if (ret) {
+        *room = bigger;
+    }
+    return ret;
+}
+
 #define KIB(n) ((uint64_t)(n) << 10)
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)

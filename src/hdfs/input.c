@@ -156,10 +156,16 @@ static bool may_pass(int res)
     }
 }
 
+/* Has OP, which came to RES, time to be tried on? */
+static bool has_time(const struct input_op *op, int res)
+{
+    return op->timeout_us > 0 && may_pass(res) &&
+           loop_now_us(op->in->h->loop) < op->deadline_us;
+}
+
 /* All who wait get RES; but those that have time left ask again, if that may help. */
 static void fail_waiting(struct input *in, int res)
 {
-    uint64_t now = loop_now_us(in->h->loop);
     struct list failed;
 
     list_init(&failed);
@@ -167,7 +173,7 @@ static void fail_waiting(struct input *in, int res)
     while (!list_empty(&failed)) {
         struct input_op *op = list_first(&failed, struct input_op, node);
 
-        if (op->timeout_us > 0 && now < op->deadline_us && may_pass(res)) {
+        if (has_time(op, res)) {
             list_remove(&op->node);
             list_push(&in->waiting, &op->node);
         } else {
@@ -373,7 +379,7 @@ static void op_again(struct input_op *op, int res)
 
     if (res == -EBADMSG) {
         op->tries += TRIES_MAX / 2;
-    } else if (op->timeout_us == 0 || !may_pass(res)) {
+    } else if (!has_time(op, res)) {
         op->tries++;
     }
     if (op->tries >= TRIES_MAX || loop_now_us(in->h->loop) >= op->deadline_us) {

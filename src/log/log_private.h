@@ -168,7 +168,9 @@ struct segment *segment_new(struct log *l, uint64_t file, uint64_t size,
                             enum segment_phase phase);
 void segment_free(struct segment *s);       /* NULL is fine */
 uint32_t segment_room(const struct segment *s);
-bool segment_is_at_hand(const struct log *l);      /* to go on in, when it is wanted */
+/* One to go on in, when it is wanted. */
+bool segment_is_at_hand(const struct log *l);
+bool segment_is_being_made(const struct log *l);
 int segment_ensure(struct log *l, uint32_t payload);
 void segment_note_record(struct segment *s, const struct record *r);
 void segment_break(struct segment *s, int error);

@@ -196,6 +196,11 @@ bool segment_is_at_hand(const struct log *l)
     return l->standby && l->standby->phase == SEGMENT_STANDBY;
 }
 
+bool segment_is_being_made(const struct log *l)
+{
+    return l->standby && l->standby->phase == SEGMENT_CREATING;
+}
+
 /* On a store that is nearly full the segments that there are may be the last ones. */
 static bool room_is_ample(const struct log *l)
 {
@@ -619,7 +624,7 @@ static bool moved_in_vain(struct log *l)
         l->move_looked = true;
         sync_look(l);
     } else if (!l->fence_in_flight &&
-               !(l->standby && !segment_is_at_hand(l))) {
+               !segment_is_being_made(l)) {
         log_set_error(l, l->break_error);
     }
     if (now < l->move_us) {

@@ -63,7 +63,7 @@ void sync_recovered(struct log *l)
 {
     l->moves_in_vain = 0;
     /* A full store has room again when a create succeeds, or an append if none is due. */
-    if (l->error != -ENOSPC || (l->standby && l->standby->phase == SEGMENT_STANDBY)) {
+    if (l->error != -ENOSPC || segment_is_at_hand(l)) {
         log_clear_error(l);
     }
 }
@@ -288,7 +288,7 @@ static void look_failed(struct log *l, int error)
 /* Whose the highest number that we tried is nobody can tell. */
 static bool create_is_open(const struct log *l)
 {
-    return l->create_again || (l->standby && l->standby->phase == SEGMENT_CREATING);
+    return l->create_again || segment_is_being_made(l);
 }
 
 static void fence_looked(struct store_op *op, int res)

@@ -125,17 +125,12 @@ struct walk {
 static int walk_listed(void *opaque, uint64_t file)
 {
     struct walk *w = opaque;
+    uint64_t *files = array_room(w->files, w->count, &w->size, sizeof(*w->files));
 
-    if (w->count == w->size) {
-        size_t size = MAX(w->size * 2, (size_t)64);
-        uint64_t *bigger = realloc(w->files, size * sizeof(*w->files));
-
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        w->files = bigger;
-        w->size = size;
+    if (!files) {
+        return -ENOMEM;
     }
+    w->files = files;
     w->files[w->count++] = file;
     return 0;
 }
@@ -187,21 +182,17 @@ static int find_newest(struct replay *r)
 static int segment_listed(void *opaque, uint64_t file)
 {
     struct replay *r = opaque;
+    void *segments;
     int res;
 
     if (file > r->highest) {
         return 0;   /* made since; it is of a later writer */
     }
-    if (r->count == r->size) {
-        size_t size = MAX(r->size * 2, (size_t)64);
-        void *bigger = realloc(r->segments, size * sizeof(*r->segments));
-
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        r->segments = bigger;
-        r->size = size;
+    segments = array_room(r->segments, r->count, &r->size, sizeof(*r->segments));
+    if (!segments) {
+        return -ENOMEM;
     }
+    r->segments = segments;
     res = header_read(r, file, &r->segments[r->count]);
     if (res == -ENOENT) {
         return gone(r, file);

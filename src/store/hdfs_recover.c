@@ -130,21 +130,16 @@ static void await_closed(struct hdfs_store *s, uint64_t file)
 static int file_add(void *opaque, uint64_t file)
 {
     struct hdfs_recovery *r = opaque;
-    struct recovered *bigger;
+    struct recovered *files;
 
     if (file >= r->below) {
         return 0;
     }
-    if (r->count == r->room) {
-        size_t room = MAX(2 * r->room, (size_t)64);
-
-        bigger = realloc(r->files, room * sizeof(*bigger));
-        if (!bigger) {
-            return error_set(-ENOMEM, "out of memory");
-        }
-        r->files = bigger;
-        r->room = room;
+    files = array_room(r->files, r->count, &r->room, sizeof(*files));
+    if (!files) {
+        return error_set(-ENOMEM, "out of memory");
     }
+    r->files = files;
     await_closed(r->s, file);
     r->files[r->count++] = (struct recovered){ .file = file, .res = -ECANCELED };
     return 0;

@@ -100,21 +100,16 @@ static bool numbers_want(const struct numbers *a, uint64_t value)
 static int numbers_add(void *opaque, const char *name)
 {
     struct numbers *a = opaque;
-    uint64_t value, *bigger;
+    uint64_t value, *values;
 
     if (!names_parse_hex(name, a->digits, &value) || !numbers_want(a, value)) {
         return 0;
     }
-    if (a->n == a->room) {
-        size_t room = MAX(a->room * 2, (size_t)64);
-
-        bigger = realloc(a->value, room * sizeof(*bigger));
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        a->value = bigger;
-        a->room = room;
+    values = array_room(a->value, a->n, &a->room, sizeof(*values));
+    if (!values) {
+        return -ENOMEM;
     }
+    a->value = values;
     a->value[a->n++] = value;
     return 0;
 }

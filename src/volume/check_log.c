@@ -13,20 +13,16 @@
 static int segment_listed(void *opaque, uint64_t file)
 {
     struct check *c = opaque;
+    void *segments;
 
     if (file > c->highest) {
         return 0;   /* made since */
     }
-    if (c->count == c->room) {
-        size_t room = MAX(c->room * 2, (size_t)64);
-        void *bigger = realloc(c->segments, room * sizeof(*c->segments));
-
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        c->segments = bigger;
-        c->room = room;
+    segments = array_room(c->segments, c->count, &c->room, sizeof(*c->segments));
+    if (!segments) {
+        return -ENOMEM;
     }
+    c->segments = segments;
     c->segments[c->count++] = (struct check_segment){ .file = file };
     return 0;
 }

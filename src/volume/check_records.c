@@ -33,21 +33,18 @@ struct reader {
 static int gap_add(struct check *c, const struct check_segment *s, uint64_t offset,
                    uint64_t from, uint64_t to)
 {
+    void *gaps;
+
     if (c->gap_count == GAPS_MAX) {
         check_error(c, "records %" PRIu64 " to %" PRIu64 " are missing in segment %"
                     PRIu64 " near offset %" PRIu64, from, to - 1, s->file, offset);
         return 0;
     }
-    if (c->gap_count == c->gap_room) {
-        size_t room = MAX(c->gap_room * 2, (size_t)64);
-        void *bigger = realloc(c->gaps, room * sizeof(*c->gaps));
-
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        c->gaps = bigger;
-        c->gap_room = room;
+    gaps = array_room(c->gaps, c->gap_count, &c->gap_room, sizeof(*c->gaps));
+    if (!gaps) {
+        return -ENOMEM;
     }
+    c->gaps = gaps;
     c->gaps[c->gap_count++] = (struct check_gap){ s->file, offset, from, to };
     return 0;
 }

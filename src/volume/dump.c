@@ -310,17 +310,12 @@ static int segment_dump(struct dump *d, uint64_t file, uint8_t *buf)
 static int file_listed(void *opaque, uint64_t file)
 {
     struct dump *d = opaque;
+    uint64_t *files = array_room(d->files, d->count, &d->room, sizeof(*d->files));
 
-    if (d->count == d->room) {
-        size_t room = MAX(d->room * 2, (size_t)64);
-        uint64_t *bigger = realloc(d->files, room * sizeof(*d->files));
-
-        if (!bigger) {
-            return -ENOMEM;
-        }
-        d->files = bigger;
-        d->room = room;
+    if (!files) {
+        return -ENOMEM;
     }
+    d->files = files;
     d->files[d->count++] = file;
     return 0;
 }
