@@ -201,6 +201,19 @@ HLFS_PUBLIC int hlfs_zero(struct hlfs *v, uint64_t len, uint64_t offset,
 HLFS_PUBLIC int hlfs_discard(struct hlfs *v, uint64_t len, uint64_t offset,
                              unsigned flags);
 
+#define HLFS_SHRINK (1u << 0)   /* resize: what lies behind the new size may be lost */
+
+/*
+ * The volume is SIZE bytes large (a multiple of 512, 0 allowed) from now on, and that is
+ * durable when it returns 0.  It takes its place in the order of writes.  What is added
+ * reads as zeros.  What is cut off is discarded first: a crash in the middle may leave
+ * the old size with less behind the new one.  While it shrinks, requests beyond the new
+ * size are refused, or end, with -EINVAL.
+ *   -EINVAL   SIZE is none, or less than now without HLFS_SHRINK
+ *   -EBUSY    another resize is under way
+ */
+HLFS_PUBLIC int hlfs_resize(struct hlfs *v, uint64_t size, unsigned flags);
+
 enum hlfs_status { HLFS_STATUS_DATA = 1, HLFS_STATUS_HOLE = 2 };
 
 /*
@@ -243,6 +256,8 @@ HLFS_PUBLIC int hlfs_submit_zero(struct hlfs_queue *q, uint64_t len, uint64_t of
                                  unsigned flags, void *tag);
 HLFS_PUBLIC int hlfs_submit_discard(struct hlfs_queue *q, uint64_t len, uint64_t offset,
                                     unsigned flags, void *tag);
+HLFS_PUBLIC int hlfs_submit_resize(struct hlfs_queue *q, uint64_t size, unsigned flags,
+                                   void *tag);
 HLFS_PUBLIC int hlfs_submit_block_status(struct hlfs_queue *q, uint64_t len,
                                          uint64_t offset, enum hlfs_status *ret_status,
                                          uint64_t *ret_len, void *tag);

@@ -415,6 +415,15 @@ int hlfs_discard(struct hlfs *v, uint64_t len, uint64_t offset, unsigned flags)
     return volume_call(v, &a);
 }
 
+int hlfs_resize(struct hlfs *v, uint64_t size, unsigned flags)
+{
+    const struct request_args a = {
+        .kind = REQUEST_RESIZE, .offset = size, .flags = flags,
+    };
+
+    return volume_call(v, &a);
+}
+
 int hlfs_block_status(struct hlfs *v, uint64_t len, uint64_t offset,
                       enum hlfs_status *ret_status, uint64_t *ret_len)
 {
@@ -487,6 +496,15 @@ int hlfs_submit_discard(struct hlfs_queue *q, uint64_t len, uint64_t offset,
     const struct request_args a = {
         .kind = REQUEST_DISCARD, .len = len, .offset = offset, .flags = flags,
         .tag = tag,
+    };
+
+    return queue_submit(q, &a);
+}
+
+int hlfs_submit_resize(struct hlfs_queue *q, uint64_t size, unsigned flags, void *tag)
+{
+    const struct request_args a = {
+        .kind = REQUEST_RESIZE, .offset = size, .flags = flags, .tag = tag,
     };
 
     return queue_submit(q, &a);

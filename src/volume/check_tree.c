@@ -263,6 +263,9 @@ static int map_value(struct walk *w, uint64_t key, struct place value)
     c->result.blocks++;
     if (key >= VOLUME_BYTES_MAX / c->identity.block_bytes) {
         check_error(c, "the map has block %" PRIu64 ", which no volume can have", key);
+    } else if (key >= DIV_ROUND_UP(c->checkpoint.size, c->identity.block_bytes)) {
+        check_error(c, "the map has block %" PRIu64 ", which lies beyond the volume's end: "
+                    "it would come back when the volume grows", key);
     }
     (void)place_check(c, value, true, key);
     return 0;

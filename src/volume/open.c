@@ -904,6 +904,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     v->block_shift = (uint32_t)__builtin_ctz(v->block_bytes);
     v->since_us = clock_wall_us(v->clock);
     v->moved_next = 1;
+    v->shrink_to = UINT64_MAX;
     list_init(&v->writers);
     list_init(&v->copies);
     list_init(&v->busy);
@@ -976,22 +977,6 @@ int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
 }
 
 /* ---- Creation ------------------------------------------------------------- */
-
-int volume_resize_now(struct hlfs *v, uint64_t size)
-{
-    struct log_space space;
-    int res = log_reserve(v->log, LOG_SYSTEM, 0, sizeof(struct entry_resize_disk),
-                          &space);
-
-    if (res < 0) {
-        return res;
-    }
-    log_add_resize(v->log, &space, size);
-    log_commit(v->log, &space);
-    v->size = size;
-    v->pump = true;
-    return 0;
-}
 
 int volume_create(struct store *s, uint64_t size, unsigned flags,
                   const struct hlfs_options *o)

@@ -21,6 +21,8 @@
  *   VOL-4  While a change of some blocks is under way over several turns (a
  *          read-modify-write, a copy made outside) no other change of them begins: its
  *          record may be an older one, and the map must agree with the log's order.
+ *   VOL-5  No block that begins at or beyond the volume's size has a place, and what the
+ *          last block holds beyond it is zeros: a volume that grows shows zeros there.
  */
 #ifndef HLFS_VOLUME_PRIVATE_H
 #define HLFS_VOLUME_PRIVATE_H
@@ -110,6 +112,7 @@ struct request {
     uint64_t piece_at, piece_len;
     struct log_space space;
     bool reserved;                  /* space is held: copy, then commit */
+    bool resized;                   /* RESIZE: it is in the log */
     bool copying;
     struct busy_range busy;
     bool busy_held;
@@ -199,6 +202,8 @@ struct hlfs {
     bool read_only, manual;
     uint32_t block_bytes, block_shift;
     uint64_t size;                  /* bytes */
+    uint64_t shrink_to;             /* a resize under way has closed what lies beyond */
+    bool resizing;
     char name[64];                  /* last component of the location */
     uint8_t *fork_guard;            /* a page that is wiped in a forked child */
 
@@ -322,6 +327,13 @@ int write_commit(struct request *r);        /* inside: as write_step */
 void write_give_up(struct request *r, int error);
 void writers_run(struct hlfs *v);
 uint64_t writers_expire(struct hlfs *v, uint64_t now_us);   /* next deadline */
+
+/* resize.c */
+int resize_check(const struct hlfs *v, const struct request_args *a);
+int resize_start(struct request *r);        /* as write_start() */
+int resize_commit(struct request *r);       /* the tail is gone: 0, or log_reserve()'s error */
+void resize_end(struct hlfs *v);            /* the request is finished */
+uint64_t resize_limit(const struct hlfs *v);    /* requests end there at the latest */
 
 /* status.c */
 int status_step(struct request *r);

@@ -102,7 +102,8 @@ int queue_fd(struct hlfs_queue *q)
 
 /* ---- Finishing ------------------------------------------------------------ */
 
-static void count_result(struct hlfs *v, const struct request *r, int result)
+/* What the volume keeps of R, which has ended with RESULT. */
+static void account(struct hlfs *v, const struct request *r, int result)
 {
     struct hlfs_counters *c = &v->counters;
 
@@ -127,6 +128,10 @@ static void count_result(struct hlfs *v, const struct request *r, int result)
     case REQUEST_DISCARD:
         c->discards++;
         c->write_errors += result < 0;
+        break;
+    case REQUEST_RESIZE:
+        c->write_errors += result < 0;
+        resize_end(v);
         break;
     case REQUEST_STATUS:
         break;
@@ -163,7 +168,7 @@ void request_finish(struct request *r, int result)
     bool first = list_empty(&q->finished);
 
     r->result = result;
-    count_result(q->v, r, result);
+    account(q->v, r, result);
     list_push(&q->finished, &r->node);
     if (first) {
         queue_tell(q);
@@ -198,12 +203,15 @@ static void read_done(struct read_op *read, int res)
 
 static int args_check(const struct hlfs *v, const struct request_args *a)
 {
+    bool resizes = a->kind == REQUEST_RESIZE;
     bool changes = a->kind == REQUEST_WRITE || a->kind == REQUEST_ZERO ||
-                   a->kind == REQUEST_DISCARD;
+                   a->kind == REQUEST_DISCARD || resizes;
     unsigned flags = a->kind == REQUEST_ZERO ? HLFS_FUA | HLFS_NO_UNMAP :
                      changes ? HLFS_FUA : 0;
+    uint64_t end = resize_limit(v);
 
-    if (a->offset > v->size || a->len > v->size - a->offset || (a->flags & ~flags)) {
+    if (!resizes &&
+        (a->offset > end || a->len > end - a->offset || (a->flags & ~flags))) {
         return -EINVAL;
     }
     if (a->kind == REQUEST_STATUS && a->len == 0) {
@@ -215,7 +223,7 @@ static int args_check(const struct hlfs *v, const struct request_args *a)
     if (v->fenced) {
         return -ESTALE;
     }
-    return 0;
+    return resizes ? resize_check(v, a) : 0;
 }
 
 /* 1: done with success, 0: pending, or the error it ended with at once. */
@@ -268,7 +276,7 @@ static int start(struct request *r)
     r->result = 0;
     r->done_bytes = 0;
     r->wait_since_us = 0;
-    r->waiting = r->reserved = r->copying = r->busy_held = false;
+    r->waiting = r->reserved = r->copying = r->busy_held = r->resized = false;
     r->edges = NULL;
     switch (r->args.kind) {
     case REQUEST_READ:
@@ -277,6 +285,8 @@ static int start(struct request *r)
         return start_flush(r);
     case REQUEST_STATUS:
         return status_step(r);
+    case REQUEST_RESIZE:
+        return resize_start(r);
     default:
         return r->args.len == 0 ? 1 : write_start(r);
     }
@@ -321,7 +331,7 @@ int queue_submit(struct hlfs_queue *q, const struct request_args *a)
     }
     if (res == 1) {
         res = r->result < 0 ? r->result : 1;
-        count_result(v, r, r->result);
+        account(v, r, r->result);
         list_push_front(&q->free, &r->node);
     } else {
         q->unfinished++;

@@ -41,12 +41,14 @@ static void status_read(struct read_op *read, int res)
 
 static void status_set(struct request *r, enum hlfs_status status, uint64_t end_block)
 {
-    struct hlfs *v = r->queue->v;
-    uint64_t end = end_block > v->size >> v->block_shift ? v->size :
-                   end_block << v->block_shift;
+    const struct hlfs *v = r->queue->v;
+    uint64_t end = r->args.offset + r->args.len;
 
+    if (end_block <= end >> v->block_shift) {
+        end = MIN(end, end_block << v->block_shift);
+    }
     *r->args.ret_status = status;
-    *r->args.ret_len = MIN(end, r->args.offset + r->args.len) - r->args.offset;
+    *r->args.ret_len = end - r->args.offset;
     r->result = 0;
 }
 

@@ -51,13 +51,13 @@ bool volume_checkpoint_running(struct hlfs *v);
 
 enum request_kind {
     REQUEST_READ, REQUEST_WRITE, REQUEST_FLUSH, REQUEST_ZERO, REQUEST_DISCARD,
-    REQUEST_STATUS,
+    REQUEST_STATUS, REQUEST_RESIZE,
 };
 
 struct request_args {
     enum request_kind kind;
     void *buf;
-    uint64_t len, offset;
+    uint64_t len, offset;           /* RESIZE: offset is the new size */
     unsigned flags;
     enum hlfs_status *ret_status;
     uint64_t *ret_len;
@@ -92,6 +92,7 @@ int volume_dump(struct store *s, void (*fn)(void *opaque, const char *line),
 enum volume_bug {
     VOLUME_BUG_TAIL_UNSYNCED = 1,   /* open does not make the accepted tail durable */
     VOLUME_BUG_CRC_OF_BUFFER = 2,   /* sums are of the guest's buffer, not of the copy */
+    VOLUME_BUG_SHRINK_KEEPS = 3,    /* what a smaller size cuts off stays in the map */
 };
 extern unsigned volume_bugs;
 /* Called when a block has been copied from the guest's buffer FROM: what a guest may

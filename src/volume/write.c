@@ -306,6 +306,12 @@ static int data_commit(struct request *r, const struct write_scratch *scratch, u
     return res;
 }
 
+/* For people who look at the log: were these blocks given up, or zeroed? */
+static bool discards(const struct request *r)
+{
+    return r->args.kind == REQUEST_DISCARD || r->args.kind == REQUEST_RESIZE;
+}
+
 static int hole_commit(struct request *r, uint32_t i, uint32_t n)
 {
     struct hlfs *v = r->queue->v;
@@ -314,7 +320,7 @@ static int hole_commit(struct request *r, uint32_t i, uint32_t n)
 
     if (done > 0) {
         log_add_hole(v->log, &r->space, piece_first(r) + i, done,
-                     r->args.kind == REQUEST_DISCARD);
+                     discards(r));
     }
     return res < 0 ? res : done < n ? -ENOMEM : 0;
 }
@@ -466,7 +472,7 @@ static int punch(struct request *r, uint64_t first, uint64_t count)
     }
     res = layer_punch(v->active, first, count, PUNCH_ENTRIES_MAX, &done);
     if (done > 0) {
-        log_add_hole(v->log, &space, first, done, r->args.kind == REQUEST_DISCARD);
+        log_add_hole(v->log, &space, first, done, discards(r));
     }
     log_commit(v->log, &space);
     monitor_pump(v);
@@ -584,7 +590,7 @@ static uint64_t whole_blocks_here(const struct request *r, uint64_t *ret_first)
     }
     /* The volume's last block may be a partial one: its rest is nobody's. */
     if (end == v->size) {
-        end = ALIGN_UP(end, (uint64_t)v->block_bytes);
+        end = ALIGN_UP(end, (uint64_t)v->block_bytes);      /* of a resize it is whole */
     }
     *ret_first = at >> v->block_shift;
     return (end - at) >> v->block_shift;
@@ -596,6 +602,19 @@ static bool stands_at_hole(const struct request *r)
     uint64_t first;
 
     return whole_blocks_here(r, &first) > 0;
+}
+
+/* May R pass writes that wait for room?  A resize may not: they might write behind it. */
+static bool may_pass(const struct request *r)
+{
+    return r->args.kind != REQUEST_RESIZE && stands_at_hole(r);
+}
+
+/* The same for the size that R gives the volume: all that is left of a resize in the end. */
+static bool needs_no_room(const struct request *r)
+{
+    return stands_at_hole(r) ||
+           (r->args.kind == REQUEST_RESIZE && r->done_bytes == r->args.len);
 }
 
 /* Long zeroes cut their partial blocks off, so that the middle is whole. */
@@ -619,6 +638,11 @@ static int piece_begin(struct request *r, uint64_t first, uint64_t holes)
 {
     struct hlfs *v = r->queue->v;
 
+    if (r->args.kind != REQUEST_RESIZE &&
+        r->args.offset + r->args.len > resize_limit(v)) {
+        r->result = -EINVAL;        /* the volume has become smaller (VOL-5) */
+        return 1;
+    }
     if (holes > 0) {
         r->piece_at = first << v->block_shift;
         r->piece_len = holes << v->block_shift;
@@ -680,6 +704,14 @@ int write_step(struct request *r)
             return res;
         }
     }
+    if (r->args.kind == REQUEST_RESIZE) {
+        int res = resize_commit(r);
+
+        if (res < 0) {
+            return no_room(r, res);
+        }
+        r->resized = true;
+    }
     return fua_or_finish(r);
 }
 
@@ -692,7 +724,7 @@ int write_start(struct request *r)
     if (list_empty(&v->writers)) {
         return write_step(r);
     }
-    v->run_writers |= store_full(v) && stands_at_hole(r);   /* it may pass them */
+    v->run_writers |= store_full(v) && may_pass(r);
     return wait_in_line(r);
 }
 
@@ -749,7 +781,7 @@ static void holes_run(struct hlfs *v)
     struct request *r, *tmp;
 
     list_for_each_safe(r, tmp, &v->writers, node) {
-        if (stands_at_hole(r) && writer_run(r) && v->run_writers) {
+        if (may_pass(r) && writer_run(r) && v->run_writers) {
             return;     /* the share of one turn is done */
         }
     }
@@ -779,7 +811,7 @@ void writers_run(struct hlfs *v)
 static int trouble(const struct request *r)
 {
     const struct hlfs *v = r->queue->v;
-    int error = stands_at_hole(r) ? log_error(v->log) : log_guest_error(v->log);
+    int error = needs_no_room(r) ? log_error(v->log) : log_guest_error(v->log);
 
     return error != 0 ? error : v->checkpoint.error;
 }

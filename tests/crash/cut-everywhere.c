@@ -48,8 +48,8 @@ static bool alive(const struct world *w)
 
 static void put(struct world *w, uint64_t offset, uint64_t len, unsigned flags)
 {
-    if (alive(w) && offset < w->bytes) {
-        len = MIN(len, w->bytes - offset);
+    if (alive(w) && offset < world_limit(w)) {
+        len = MIN(len, world_limit(w) - offset);
         writer_submit(w->writer, REQUEST_WRITE, offset, len, flags);
     }
 }
@@ -160,6 +160,27 @@ static void do_zeroes(struct world *w)
         flush(w);
         settle(w);
     }
+}
+
+/* Smaller and larger again, with writes on both sides of the end, and a checkpoint. */
+static void do_resizes(struct world *w)
+{
+    const uint64_t sizes[] = { KIB(64) + 512, KIB(200), KIB(128), KIB(100) + 1536, w->bytes };
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        put(w, KIB(60), KIB(60), 0);
+        if (alive(w)) {
+            writer_resize(w->writer, sizes[i]);
+        }
+        put(w, KIB(50), KIB(30), 0);
+        run(w, 200);
+        settle(w);
+        put(w, sizes[i] - KIB(6), KIB(6), i & 1 ? HLFS_FUA : 0);
+        if (i == 2) {
+            checkpoint(w);
+        }
+    }
+    settle(w);
 }
 
 static void do_checkpoints(struct world *w)
@@ -342,6 +363,7 @@ static const struct situation {
     { "FUA", do_fua },
     { "discards", do_discards },
     { "zeroes", do_zeroes },
+    { "resizes", do_resizes },
     { "checkpoints", do_checkpoints },
     { "rollover", do_rollover },
     { "errors, the tail moves", do_moved_tail },

@@ -55,6 +55,7 @@ static const struct bug bugs[] = {
     { "stale reused record taken: epoch, salt and seq ignored",
       .format = NO_SEED | NO_EPOCH, .replay = BIT(REPLAY_BUG_STALE_TAKEN) },
     { "tail not made durable after open", .volume = BIT(VOLUME_BUG_TAIL_UNSYNCED) },
+    { "what a smaller size cuts off comes back", .volume = BIT(VOLUME_BUG_SHRINK_KEEPS) },
     { "sum of a buffer that changes", .volume = BIT(VOLUME_BUG_CRC_OF_BUFFER) },
 };
 

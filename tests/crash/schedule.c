@@ -21,6 +21,7 @@ struct taste {
     bool faults;
     bool cuts_in_recovery;
     bool takeovers;
+    bool resizes;
 };
 
 struct run {
@@ -124,6 +125,7 @@ static void draw_taste(struct run *r)
         .faults = one_in(r, 4),
         .cuts_in_recovery = !one_in(r, 3),
         .takeovers = one_in(r, 2),
+        .resizes = r->seed % 7 == 2,
     };
 }
 
@@ -132,15 +134,16 @@ static void draw_taste(struct run *r)
 static void draw_range(struct run *r, uint64_t *ret_offset, uint64_t *ret_len)
 {
     const struct world *w = r->w;
+    uint64_t bytes = world_limit(w);
     uint64_t unit = MODEL_UNIT, units, hot, at, len, block = w->options.block_bytes;
 
     if (!r->t.unaligned || !one_in(r, 3)) {
         unit = one_in(r, 4) ? 512 : block;
     }
-    if (unit > w->bytes) {
+    if (unit > bytes) {
         unit = MODEL_UNIT;
     }
-    units = w->bytes / unit;
+    units = bytes / unit;
     hot = MAX(MIN(units, r->t.hot_units * MODEL_UNIT / unit), (uint64_t)1);
     at = below(r, one_in(r, 4) ? units : hot);
     len = 1 + below(r, MAX(1 + below(r, 4 * block / unit), (uint64_t)1));
@@ -150,8 +153,8 @@ static void draw_range(struct run *r, uint64_t *ret_offset, uint64_t *ret_len)
     len = MIN(len, MIN(units - at, w->write_max / unit));
     *ret_offset = at * unit;
     *ret_len = MAX(len, (uint64_t)1) * unit;
-    if (*ret_offset + *ret_len + block > w->bytes && one_in(r, 2)) {
-        *ret_len = MIN(w->bytes - *ret_offset, w->write_max);   /* to the very end */
+    if (*ret_offset + *ret_len + block > bytes && one_in(r, 2)) {
+        *ret_len = MIN(bytes - *ret_offset, w->write_max);   /* to the very end */
     }
 }
 
@@ -176,10 +179,22 @@ static void step_request(struct run *r, struct writer *x)
         kind = one_in(r, 2) ? REQUEST_ZERO : REQUEST_DISCARD;
         if (one_in(r, 6)) {
             offset = 0;
-            len = MIN(r->w->bytes, REQUEST_MAX);
+            len = MIN(world_limit(r->w), REQUEST_MAX);
         }
     }
     writer_submit(x, kind, offset, len, flags);
+}
+
+static void step_resize(struct run *r, struct writer *x)
+{
+    const struct world *w = r->w;
+    uint64_t least = MAX(KIB(16), w->size - MIN(w->size, REQUEST_MAX));
+    uint64_t size = least + below(r, (w->bytes - least) / 512 + 1) * 512;
+
+    if (one_in(r, 2)) {
+        size = ALIGN_DOWN(size, (uint64_t)w->options.block_bytes);
+    }
+    writer_resize(x, MAX(size, least));
 }
 
 static void step_turn(struct run *r, struct writer *x)
@@ -239,8 +254,8 @@ static void empty_the_disk(struct run *r, struct writer *x)
         return;
     }
     writer_settle(x);
-    for (uint64_t at = 0; at < w->bytes; at += REQUEST_MAX) {
-        writer_submit(x, REQUEST_DISCARD, at, MIN(REQUEST_MAX, w->bytes - at), 0);
+    for (uint64_t at = 0, end = volume_size(x->v); at < end; at += REQUEST_MAX) {
+        writer_submit(x, REQUEST_DISCARD, at, MIN(REQUEST_MAX, end - at), 0);
     }
     writer_submit(x, REQUEST_FLUSH, 0, 0, 0);
     writer_settle(x);
@@ -308,6 +323,8 @@ static void step(struct run *r, struct writer *x)
         step_turn(r, x);
     } else if (one_in(r, r->t.checkpoint_one_in)) {
         volume_want_checkpoint(x->v);
+    } else if (r->t.resizes && one_in(r, 12)) {
+        step_resize(r, x);
     } else if (one_in(r, 40)) {
         writer_settle(x);
     } else if (one_in(r, 50) && !w->faults) {
@@ -420,8 +437,7 @@ static void stranger_lives(struct run *r, struct writer *old)
 static void image_check(struct run *r, struct writer *x)
 {
     struct world *w = r->w;
-    struct request_args a = { .kind = REQUEST_READ, .buf = w->image, .len = w->bytes };
-    int res = volume_call(x->v, &a);
+    int res = world_image(w, x->v, w->bytes, w->image);
 
     if (writer_dead(x)) {
         return;

@@ -74,7 +74,7 @@ struct world *world_new(uint64_t seed, uint64_t bytes)
     w->seed = seed;
     w->rng.state = seed;
     w->sim = sim_new(seed);
-    w->bytes = bytes;
+    w->bytes = w->size = w->size_to = bytes;
     w->model = model_new(bytes);
     w->image = malloc(bytes);
     w->image2 = malloc(bytes);
@@ -190,6 +190,17 @@ static int store_get_open(struct world *w, unsigned flags, struct store **ret)
     return sim_store_open(w->sim, flags, ret);
 }
 
+/* Who opens the volume finds SIZE: may it be that? */
+static void size_check(struct world *w, uint64_t size)
+{
+    if (size != w->size && size != w->size_to) {
+        world_fail(w, "the volume has %llu bytes, where %llu or %llu were promised",
+                   (unsigned long long)size, (unsigned long long)w->size,
+                   (unsigned long long)w->size_to);
+    }
+    w->size = w->size_to = size;
+}
+
 int world_open(struct world *w, bool force, struct writer **ret)
 {
     struct writer *x = calloc(1, sizeof(*x));
@@ -215,6 +226,9 @@ int world_open(struct world *w, bool force, struct writer **ret)
     }
     if (res == 0 && queue_new(x->v, SLOTS, &x->q) < 0) {
         abort();
+    }
+    if (res == 0) {
+        size_check(w, volume_size(x->v));
     }
     if (res < 0) {
         free(x);
@@ -293,8 +307,9 @@ static bool error_expected(const struct writer *x, const struct slot *s, int res
         return x->world->faults;
     case -ESTALE:
         return x->challenged;
+    case -EINVAL:       /* a resize has overtaken it */
+        return s->offset + s->len > world_limit(x->world);
     default:
-        (void)s;
         return false;
     }
 }
@@ -319,6 +334,13 @@ static void slot_answered(struct writer *x, struct slot *s, int result)
             world_fail(w, "%s", model_error(w->model));
         }
         return;
+    }
+    if (s->kind == REQUEST_RESIZE && !x->stranger) {
+        if (result == 0) {
+            w->size = w->size_to;
+        } else if (volume_size(x->v) == w->size) {
+            w->size_to = w->size;       /* it never came into the log */
+        }
     }
     if (x->stranger && result == 0 && x->written && s->kind == REQUEST_FLUSH) {
         world_fail(w, "a fenced writer's flush was answered with success");
@@ -375,10 +397,11 @@ void writer_settle(struct writer *x)
     settle_to(x, 0);
 }
 
-static enum model_kind model_kind_of(enum request_kind kind)
+/* A resize zeroes what it cuts off; one that cuts nothing off flushes. */
+static enum model_kind model_kind_of(enum request_kind kind, uint64_t len)
 {
-    return kind == REQUEST_WRITE ? MODEL_WRITE : kind == REQUEST_FLUSH ? MODEL_FLUSH :
-           MODEL_ZERO;
+    return kind == REQUEST_WRITE ? MODEL_WRITE :
+           kind == REQUEST_FLUSH || len == 0 ? MODEL_FLUSH : MODEL_ZERO;
 }
 
 static void slot_begin(struct writer *x, struct slot *s, unsigned flags)
@@ -396,7 +419,7 @@ static void slot_begin(struct writer *x, struct slot *s, unsigned flags)
         return;
     }
     s->id = x->stranger ? model_stranger(w->model) :
-            model_submit(w->model, model_kind_of(s->kind), s->offset, s->len,
+            model_submit(w->model, model_kind_of(s->kind, s->len), s->offset, s->len,
                          flags & HLFS_FUA);
     if (s->kind == REQUEST_WRITE) {
         model_fill(s->buf, s->id, s->offset, s->len);
@@ -428,6 +451,9 @@ void writer_submit(struct writer *x, enum request_kind kind, uint64_t offset,
               "(stranger) " : "", (unsigned long long)s->id, (int)kind,
               (unsigned long long)len, (unsigned long long)offset, flags ? ", fua" : "");
     s->busy = true;
+    if (kind == REQUEST_RESIZE) {
+        a.len = 0;
+    }
     res = queue_submit(x->q, &a);
     if (res != 0 && !writer_dead(x)) {
         slot_answered(x, s, MIN(res, 0));
@@ -436,16 +462,35 @@ void writer_submit(struct writer *x, enum request_kind kind, uint64_t offset,
                   kind != REQUEST_FLUSH;
 }
 
+uint64_t world_limit(const struct world *w)
+{
+    return MIN(w->size, w->size_to);
+}
+
+void writer_resize(struct writer *x, uint64_t size)
+{
+    struct world *w = x->world;
+    uint64_t cut = w->size - MIN(size, w->size);
+
+    if (x->stranger || writer_dead(x) || world_failed(w) || w->size != w->size_to ||
+        size == w->size || !model_has_room(w->model) || cut > REQUEST_MAX) {
+        return;
+    }
+    w->size_to = size;
+    writer_submit(x, REQUEST_RESIZE, size, cut, HLFS_SHRINK);
+}
+
 /* ---- Whole images --------------------------------------------------------- */
 
-static int image_read(struct world *w, struct hlfs *v, uint8_t *image)
+int world_image(struct world *w, struct hlfs *v, uint64_t step, uint8_t *image)
 {
-    uint64_t step = MIN(w->bytes, KIB(64) + rng_below(&w->rng, 16) * KIB(64));
+    uint64_t size = MIN(volume_size(v), w->bytes);
 
-    for (uint64_t at = 0; at < w->bytes; at += step) {
+    memset(image + size, 0, w->bytes - size);
+    for (uint64_t at = 0; at < size; at += step) {
         struct request_args a = {
             .kind = REQUEST_READ, .buf = image + at, .offset = at,
-            .len = MIN(step, w->bytes - at),
+            .len = MIN(step, size - at),
         };
         int res = volume_call(v, &a);
 
@@ -454,6 +499,11 @@ static int image_read(struct world *w, struct hlfs *v, uint8_t *image)
         }
     }
     return 0;
+}
+
+static int image_read(struct world *w, struct hlfs *v, uint8_t *image)
+{
+    return world_image(w, v, KIB(64) + rng_below(&w->rng, 16) * KIB(64), image);
 }
 
 void world_check_rest(struct world *w)

@@ -49,7 +49,10 @@ struct world {
     struct sim *sim;
     struct model *model;
     struct hlfs_options options;
-    uint64_t bytes;             /* of the volume */
+    uint64_t bytes;             /* of the volume, at most */
+    /* Its size now, and what else it may be: of a resize that was not answered, or failed.
+     * What lies behind it reads as zeros, for the model. */
+    uint64_t size, size_to;
     uint64_t write_max;         /* longest write */
     bool faults;                /* errors of the store are being made */
     bool exists;
@@ -96,12 +99,20 @@ unsigned writer_busy(const struct writer *x);
 /* Start a request; waits for a free slot (turning) if all are busy. */
 void writer_submit(struct writer *x, enum request_kind kind, uint64_t offset,
                    uint64_t len, unsigned flags);
+/* Give the volume another size, if none is in doubt.  At most 1 MiB less. */
+void writer_resize(struct writer *x, uint64_t size);
+/* Requests may end there. */
+uint64_t world_limit(const struct world *w);
+
 /* One turn of up to TIMEOUT_US, and take what is finished. */
 void writer_turn(struct writer *x, int64_t timeout_us);
 /* Until nothing is under way. */
 void writer_settle(struct writer *x);
 /* Turn for so long. */
 void writer_run(struct writer *x, uint64_t us);
+
+/* Read all W->BYTES by V, STEP bytes at once: 0, or an error. */
+int world_image(struct world *w, struct hlfs *v, uint64_t step, uint8_t *image);
 
 /* Settle, read the whole volume and check it (model_check_rest). */
 void world_check_rest(struct world *w);

@@ -116,6 +116,29 @@ static void so_can_a_thin_one(void **state)
     }
 }
 
+/* A smaller size empties a full disk as discards do. */
+static void full_disk_can_shrink(void **state)
+{
+    struct sim *sim = sim_new(1);
+    struct rng rng = { 1 };
+    struct hlfs *v;
+
+    (void)state;
+    sim_options(sim)->disk_bytes = DISK;
+    v = new_volume(sim);
+    for (unsigned i = 0; i < 3; i++) {
+        fill(v, &rng);
+        assert_int_equal(hlfs_resize(v, KIB(4), HLFS_SHRINK), 0);
+        assert_int_equal(write_again(sim, v), 0);
+        assert_int_equal(hlfs_resize(v, SIZE, 0), 0);
+        assert_int_equal(hlfs_pread(v, bytes, KIB(64), SIZE - KIB(64)), 0);
+        assert_true(bytes[0] == 0 && memcmp(bytes, bytes + 1, KIB(64) - 1) == 0);
+        memset(bytes, 1, sizeof(bytes));
+    }
+    assert_int_equal(hlfs_close(v), 0);
+    sim_free(sim);
+}
+
 /* ---- Full, and somebody waits --------------------------------------------- */
 
 enum tag { FIRST = 1, SECOND, HOLE };
@@ -221,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(disk_that_fills_up_can_be_emptied),
         cmocka_unit_test(so_can_a_thin_one),
+        cmocka_unit_test(full_disk_can_shrink),
         cmocka_unit_test(holes_pass_writes_that_wait_in_their_order),
         cmocka_unit_test(a_long_discard_is_not_refused),
     };
