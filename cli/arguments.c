@@ -54,6 +54,9 @@ static const struct {
                       "write what N says, each place once; read: compare with that" },
     [OPTION_WARM_POOL] = { "warm-pool", NULL, false,
                            "first wait until the spare files are laid out" },
+    [OPTION_SHRINK] = { "shrink", NULL, false, "what lies behind the new size is lost" },
+    [OPTION_WATCH] = { "watch", NULL, false, "go on until Ctrl-C" },
+    [OPTION_INTERVAL] = { "interval", "S", false, "seconds that rates are of; default: 1" },
 };
 
 #define CODE_FIRST 256          /* getopt's codes of long options, above characters */

@@ -92,6 +92,25 @@ bool size_parse(const char *text, uint64_t *ret_bytes)
     return false;
 }
 
+int volume_size_parse(const char *text, uint64_t *ret_bytes)
+{
+    uint64_t bytes;
+
+    if (!size_parse(text, &bytes)) {
+        return fail_usage("\"%s\" is no size: it is a number, K M G T may follow", text);
+    }
+    if (bytes > HLFS_SIZE_MAX) {
+        return fail_usage("a volume of %s is too large: %s is the most", text,
+                          size_format(HLFS_SIZE_MAX).text);
+    }
+    if (bytes % 512 != 0) {
+        return fail_usage("a volume's size is a multiple of 512, which %" PRIu64
+                          " is not", bytes);
+    }
+    *ret_bytes = bytes;
+    return EXIT_OK;
+}
+
 int count_parse(const char *name, const char *text, uint64_t min, uint64_t max,
                 uint64_t *ret)
 {
@@ -186,6 +205,35 @@ int volume_look(const struct arguments *a, const char *location)
 
     if (r == 0) {
         (void)hlfs_close(v);
+    }
+    return r;
+}
+
+/* One key of an answer: numbers as such. */
+static void answer_add(void *opaque, const char *key, const char *value)
+{
+    struct json_object *o = opaque;
+    char *end;
+    uint64_t n = strtoull(value, &end, 10);
+
+    if (!o) {
+        return;
+    }
+    if (value[0] >= '0' && value[0] <= '9' && *end == '\0') {
+        json_add_uint(o, key, n);
+    } else {
+        json_add_string(o, key, value);
+    }
+}
+
+int holder_ask(const struct arguments *a, const char *location, const char *request,
+               struct json_object **ret)
+{
+    struct json_object *o = ret ? json_object_new_object() : NULL;
+    int r = hlfs_control(location, a->options, request, answer_add, o);
+
+    if (ret) {
+        *ret = o;
     }
     return r;
 }

@@ -54,6 +54,9 @@ enum option_index {
     OPTION_VERIFY,
     OPTION_SEED,
     OPTION_WARM_POOL,
+    OPTION_SHRINK,
+    OPTION_WATCH,
+    OPTION_INTERVAL,
     OPTIONS,                        /* how many there are */
 };
 
@@ -107,8 +110,16 @@ void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- Numbers, times, locations -------------------------------------------- */
 
+/* Ask the holder of LOCATION (hlfs_control()): 0, or -errno; -ENOTCONN: nobody to ask.
+ * *RET (may be NULL) becomes an object with what was answered, to be freed. */
+int holder_ask(const struct arguments *a, const char *location, const char *request,
+               struct json_object **ret);
+
 /* A number, then nothing or K M G T (KiB … too).  False: it is none. */
 bool size_parse(const char *text, uint64_t *ret_bytes);
+
+/* The size of a volume: EXIT_OK or EXIT_USAGE. */
+int volume_size_parse(const char *text, uint64_t *ret_bytes);
 
 /* Text of an option or operand into a number from MIN to MAX; NAME is for the
  * sentence.  EXIT_OK or EXIT_USAGE. */
@@ -164,5 +175,7 @@ int serve_run(const struct arguments *a);       /* serve.c */
 int bench_run(const struct arguments *a);       /* bench.c */
 int check_run(const struct arguments *a);       /* check.c */
 int dump_run(const struct arguments *a);
+int resize_run(const struct arguments *a);      /* resize.c */
+int stat_run(const struct arguments *a);        /* stat.c */
 
 #endif

@@ -10,25 +10,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-static int volume_size_parse(const char *text, uint64_t *ret_bytes)
-{
-    uint64_t bytes;
-
-    if (!size_parse(text, &bytes)) {
-        return fail_usage("\"%s\" is no size: it is a number, K M G T may follow", text);
-    }
-    if (bytes > HLFS_SIZE_MAX) {
-        return fail_usage("a volume of %s is too large: %s is the most", text,
-                          size_format(HLFS_SIZE_MAX).text);
-    }
-    if (bytes % 512 != 0) {
-        return fail_usage("a volume's size is a multiple of 512, which %" PRIu64
-                          " is not", bytes);
-    }
-    *ret_bytes = bytes;
-    return EXIT_OK;
-}
-
 /* For --force: make room at LOCATION.  Nothing there is fine; what is no volume is for
  * hlfs_create() to say. */
 static int target_remove(const struct arguments *a, const char *location)

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "histogram.h"
+#include "base/histogram.h"
 #include "hlfs.h"
 #include "payload.h"
 

@@ -27,10 +27,21 @@ static const struct command commands[] = {
       "Remove a volume with everything in it",
       "Refused while a writer lives.  A half-made or unreadable volume, or one of\n"
       "another format version, goes with -o force=yes.\n", rm_run },
+    { "resize", "LOC SIZE", 2, 2, BIT(OPTION_SHRINK),
+      "Give a volume another size, also while it is used",
+      "What is added reads as zeros.  A holder on this machine with a control socket\n"
+      "(hlfs serve and hlfs mount have one) does it; other programs that use the volume\n"
+      "must be told of the new size by their own means.\n", resize_run },
     { "serve", "LOC|DIR", 1, 1,
       BIT(OPTION_SOCKET) | BIT(OPTION_PORT) | BIT(OPTION_READ_ONLY),
       "Serve a volume, or each of a directory, over NBD",
       "Runs nbdkit in the foreground; end it by SIGTERM or Ctrl-C.\n", serve_run },
+    { "stat", "LOC", 1, 1,
+      BIT(OPTION_JSON) | BIT(OPTION_WATCH) | BIT(OPTION_INTERVAL),
+      "Show what the process that holds a volume does with it",
+      "Asks it by its control socket, so it must run on this machine, and as this user\n"
+      "unless root asks.  Latencies are of the last 10 to 20 seconds.  With --json there is\n"
+      "one object a line.\n", stat_run },
     { "bench", "LOC", 1, 1,
       BIT(OPTION_IO) | BIT(OPTION_PATTERN) | BIT(OPTION_SIZE) | BIT(OPTION_DEPTH) |
       BIT(OPTION_FLUSH_EVERY) | BIT(OPTION_THREADS) | BIT(OPTION_RANGE) |

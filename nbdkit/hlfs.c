@@ -72,6 +72,10 @@ plugin_load (void)
     exit (EXIT_FAILURE);
   }
   hlfs_options_set_log (options, on_log, NULL);
+  if (hlfs_options_set (options, "control", "yes") < 0) {
+    nbdkit_error ("%s", hlfs_error ());
+    exit (EXIT_FAILURE);
+  }
 }
 
 static void

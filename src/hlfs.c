@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "config.h"
+#include "control/control.h"
 #include "location.h"
 #include "log/format.h"
 #include "options.h"
@@ -242,6 +243,17 @@ static int open_once(const char *location, unsigned flags,
                                      ret));
 }
 
+/* The socket that OPTIONS may ask for.  Without it the volume is as good. */
+static void control_begin(struct hlfs *v, const struct hlfs_options *options)
+{
+    struct control *control;
+
+    if (options && options->control && !volume_read_only(v) &&
+        control_start(v, &options->log, &control) == 0) {
+        volume_set_control(v, control);
+    }
+}
+
 int hlfs_open(const char *location, const char *snapshot, unsigned flags,
               const struct hlfs_options *options, struct hlfs **ret)
 {
@@ -257,11 +269,17 @@ int hlfs_open(const char *location, const char *snapshot, unsigned flags,
     do {    /* who only reads begins again if a writer removed what was being read */
         res = open_once(location, flags, options, ret);
     } while (res == -ESTALE && (flags & HLFS_RDONLY) && ++tries < READ_TRIES);
+    if (res == 0 && *ret) {
+        control_begin(*ret, options);
+    }
     return res;
 }
 
 int hlfs_close(struct hlfs *v)
 {
+    if (v && !volume_forked(v)) {
+        control_stop(volume_control(v));
+    }
     return volume_close(v);
 }
 
@@ -562,6 +580,28 @@ int hlfs_get_counters(struct hlfs *v, struct hlfs_counters *counters,
         copy_out(counters, counters_bytes, &c, sizeof(c));
     }
     return res;
+}
+
+int hlfs_control(const char *location, const struct hlfs_options *options,
+                 const char *request,
+                 void (*fn)(void *opaque, const char *key, const char *value), void *opaque)
+{
+    struct identity identity;
+    struct store *s;
+    int res;
+
+    error_clear();
+    res = store_at(location, LOCAL_READ_ONLY, options, &s);
+    if (res < 0) {
+        return res;
+    }
+    res = volume_identity(s, &identity);
+    store_free(s);
+    if (res == 0) {
+        res = control_ask(identity.uuid, request, fn, opaque);
+    }
+    return res != -ENOTCONN ? res :
+           error_set(res, "nobody who could be asked holds %s on this machine", location);
 }
 
 /* ---- Looking inside ------------------------------------------------------- */

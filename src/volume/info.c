@@ -16,6 +16,21 @@ uint32_t volume_block_bytes(struct hlfs *v)
     return v->block_bytes;
 }
 
+bool volume_forked(const struct hlfs *v)
+{
+    return monitor_forked(v);
+}
+
+void volume_set_control(struct hlfs *v, struct control *control)
+{
+    v->control = control;
+}
+
+struct control *volume_control(const struct hlfs *v)
+{
+    return v->control;
+}
+
 bool volume_read_only(struct hlfs *v)
 {
     return v->read_only;
@@ -98,6 +113,7 @@ int volume_counters(struct hlfs *v, struct hlfs_counters *c)
     *c = v->counters;
     c->layer_bytes = layer_bytes(v->active) + (v->frozen ? layer_bytes(v->frozen) : 0);
     c->cache_bytes = pagecache_bytes(v->cache);
+    latency_quantiles(v, c);
     if (v->log) {
         struct log_stat st;
 

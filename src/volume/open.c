@@ -903,6 +903,7 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     v->block_bytes = identity->block_bytes;
     v->block_shift = (uint32_t)__builtin_ctz(v->block_bytes);
     v->since_us = clock_wall_us(v->clock);
+    v->latency.since_us = clock_monotonic_us(v->clock);
     v->moved_next = 1;
     v->shrink_to = UINT64_MAX;
     list_init(&v->writers);

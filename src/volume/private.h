@@ -29,6 +29,7 @@
 
 #include <pthread.h>
 
+#include "base/histogram.h"
 #include "cleaner/usage.h"
 #include "log/log.h"
 #include "map/layer.h"
@@ -107,6 +108,7 @@ struct request {
     bool unfinished;                /* counted in queue->unfinished */
     uint64_t arrival;               /* of a change: higher than those before it (VOL-2) */
     uint64_t wait_since_us;         /* monotonic; 0: has not waited */
+    uint64_t since_us;              /* monotonic; when it could not be answered at once */
     struct log_waiter waiter;
     /* A write piece under way: */
     uint64_t piece_at, piece_len;
@@ -187,6 +189,17 @@ struct checkpoint_run {
     } loads[16];
 };
 
+/* ---- Latencies ------------------------------------------------------------ */
+
+enum latency_kind { LATENCY_READ, LATENCY_WRITE, LATENCY_FLUSH, LATENCY_KINDS };
+
+/* Of the present 10 seconds and of the 10 before. */
+struct latency {
+    struct histogram windows[2][LATENCY_KINDS];     /* microseconds */
+    unsigned present;
+    uint64_t since_us;              /* monotonic: when the present ones began */
+};
+
 /* ---- The volume ----------------------------------------------------------- */
 
 enum driver { DRIVER_NONE, DRIVER_BACKGROUND, DRIVER_CALLER };
@@ -263,6 +276,8 @@ struct hlfs {
     unsigned background_ops;        /* on the log's lane, beside the log's own */
 
     struct hlfs_counters counters;
+    struct latency latency;
+    struct control *control;        /* hlfs.c's; NULL: none */
     struct replay_facts {           /* what open found, for info */
         struct segment_header newest;
         bool has_newest;
@@ -334,6 +349,11 @@ int resize_start(struct request *r);        /* as write_start() */
 int resize_commit(struct request *r);       /* the tail is gone: 0, or log_reserve()'s error */
 void resize_end(struct hlfs *v);            /* the request is finished */
 uint64_t resize_limit(const struct hlfs *v);    /* requests end there at the latest */
+
+/* latency.c: a request that was answered at once, and one that took a while */
+void latency_add_none(struct hlfs *v, enum request_kind kind);
+void latency_add(struct hlfs *v, enum request_kind kind, uint64_t since_us);
+void latency_quantiles(struct hlfs *v, struct hlfs_counters *ret);
 
 /* status.c */
 int status_step(struct request *r);

@@ -169,6 +169,7 @@ void request_finish(struct request *r, int result)
 
     r->result = result;
     account(q->v, r, result);
+    latency_add(q->v, r->args.kind, r->since_us);
     list_push(&q->finished, &r->node);
     if (first) {
         queue_tell(q);
@@ -332,8 +333,10 @@ int queue_submit(struct hlfs_queue *q, const struct request_args *a)
     if (res == 1) {
         res = r->result < 0 ? r->result : 1;
         account(v, r, r->result);
+        latency_add_none(v, r->args.kind);
         list_push_front(&q->free, &r->node);
     } else {
+        r->since_us = clock_monotonic_us(v->clock);
         q->unfinished++;
     }
     /* Reads begin while the caller prepares the next ones; who made a queue of one

@@ -74,6 +74,14 @@ void queue_kick(struct hlfs_queue *q);
 int queue_fd(struct hlfs_queue *q);
 int volume_call(struct hlfs *v, const struct request_args *a);      /* sync */
 
+/* Are we a child of the process that opened V? */
+bool volume_forked(const struct hlfs *v);
+
+/* What hlfs.c keeps with the volume; NULL at first. */
+struct control;
+void volume_set_control(struct hlfs *v, struct control *control);
+struct control *volume_control(const struct hlfs *v);
+
 uint64_t volume_size(struct hlfs *v);
 uint32_t volume_block_bytes(struct hlfs *v);
 bool volume_read_only(struct hlfs *v);

@@ -32,7 +32,7 @@ step "one NameNode, three DataNodes with small disks"
 hdfs_start --set dfs.datanode.round-robin-volume-choosing-policy.additional-available-space=0 ||
     fail "no HDFS"
 DISK=$HDFS_URI/disk
-expect_status 0 "$HLFS" create "$DISK" 64M --segment-size 4M
+expect_status 0 "$HLFS" create "$DISK" 40M --segment-size 4M
 
 # ballast MIB - a file that takes this much of every disk.
 ballast() {
@@ -68,14 +68,14 @@ expect_outcome() {
 }
 
 step "the disks fill up: an error that says so"
-ballast 80
-writer full 200
+ballast 130         # the rest is less than the volume's data, whatever of its log is dead
+writer full 100
 expect_outcome full 1
 expect_text "$SETUP_TMP/full.err" 'No space left on device'
 expect_status 0 "$HLFS" check "$DISK" --data
 
 step "with full=wait a writer waits, and goes on when there is room again"
-writer waits 60 -o full=wait=90s < /dev/null &
+writer waits 36 -o full=wait=90s < /dev/null &
 WRITER=$!
 wait_until 40 grep -qi 'no space left' "$SETUP_TMP/waits.err" || fail "it does not wait"
 kill -0 $WRITER || fail "it did not wait"
@@ -95,13 +95,13 @@ wait $WRITER
 expect_outcome other 1
 expect_status 1 "$HLFS" info "$DISK"
 expect_text "$SETUP_TMP/err" 'there is no such directory'
-expect_status 1 "$HLFS" create "$DISK" 64M
+expect_status 1 "$HLFS" create "$DISK" 40M
 
 step "the right one is back: nothing is lost"
 hdfs_cluster stop
 rm -r "$SETUP_TMP/hdfs/data/nn1"
 mv "$SETUP_TMP/hdfs/data/nn1-mine" "$SETUP_TMP/hdfs/data/nn1"
 hdfs_cluster start > "$SETUP_TMP/cluster.log" 2>&1 || fail "no HDFS"
-writer back 40
+writer back 36
 expect_outcome back 0
 expect_status 0 "$HLFS" check "$DISK" --data

@@ -21,6 +21,7 @@ SEED=${HLFS_SEED:-$RANDOM}
 
 setup_tmp
 setup_trap
+export XDG_RUNTIME_DIR=$SETUP_TMP       # sockets
 
 skip() {
     say "skipped: $*"

@@ -4,10 +4,11 @@
  *
  * A bucket is at most 1/64 of its value wide, whatever the value: the idea of
  * HdrHistogram.  To add one is a few instructions and no call of the system.  Knows no
- * unit; bench uses nanoseconds.  Owner: one thread at a time.
+ * unit: the engine uses microseconds, hlfs bench, which is compiled with this file, too,
+ * nanoseconds.  Owner: one thread at a time.
  */
-#ifndef HLFS_CLI_HISTOGRAM_H
-#define HLFS_CLI_HISTOGRAM_H
+#ifndef HLFS_BASE_HISTOGRAM_H
+#define HLFS_BASE_HISTOGRAM_H
 
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "histogram.h"
+#include "base/histogram.h"
 
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
