@@ -225,6 +225,9 @@ void output_call(struct output *o, enum output_state state)
         output_add_block(o);
         return;
     case OUTPUT_ASKING:
+        namenode_get_datanode_report(nn, c, NAMENODE_REPORT_LIVE);
+        return;
+    case OUTPUT_ASKING_SUM:
         namenode_get_fs_stats(nn, c);
         return;
     case OUTPUT_ABANDONING:
@@ -500,7 +503,10 @@ static void output_called(struct namenode_call *c, int res)
         output_block_added(o, res);
         return;
     case OUTPUT_ASKING:
-        output_room_told(o, res);
+        output_nodes_told(o, res);
+        return;
+    case OUTPUT_ASKING_SUM:
+        output_sum_told(o, res);
         return;
     case OUTPUT_ABANDONING:
         output_abandoned(o, res);

@@ -13,6 +13,7 @@
 
 #define CONNECTS_MAX 6
 #define ADD_AGAIN_US 300000
+#define ROOM_BLOCKS 8u
 #define NO_PLACE_US 5000000     /* where there is room: more than a DataNode's heartbeat */
 
 /* ---- Where to ------------------------------------------------------------------ */
@@ -381,12 +382,29 @@ static void no_place(struct output *o)
     }
 }
 
-void output_room_told(struct output *o, int res)
+/*
+ * Have fewer nodes than are needed room for the block, of those that live?  The NameNode
+ * counts blocks that were given and abandoned against a node for some minutes
+ * (BlockManager's scheduled blocks), so room for a few is none.
+ */
+static bool nodes_are_full(const struct output *o, const struct hdfs_datanodes *d)
 {
-    const struct hdfs_fs_stats *s = &o->call.u.stats;
+    size_t live = 0, roomy = 0;
+
+    for (size_t i = 0; i < d->node_count; i++) {
+        const struct hdfs_datanode *n = &d->nodes[i];
+
+        if (n->admin_state == HDFS_NODE_NORMAL) {
+            live++;     /* without a capacity it has just come, and will say it soon */
+            roomy += n->capacity == 0 || n->remaining / ROOM_BLOCKS >= o->p.block_size;
+        }
+    }
+    return live >= o->p.min_replicas && roomy < o->p.min_replicas;
+}
+
+static void room_told(struct output *o, bool is_full)
+{
     uint64_t now = loop_now_us(o->h->loop);
-    bool is_full = res == 0 && s->capacity > 0 &&
-                   s->remaining / o->p.replication < o->p.block_size;
 
     if (o->too_few) {
         o->too_few = false;
@@ -403,6 +421,26 @@ void output_room_told(struct output *o, int res)
     } else {
         output_wait(o);
     }
+}
+
+void output_nodes_told(struct output *o, int res)
+{
+    if (res < 0) {
+        output_call(o, OUTPUT_ASKING_SUM);      /* only a superuser may ask for nodes */
+    } else {
+        bool is_full = nodes_are_full(o, &o->call.u.datanodes);
+
+        hdfs_datanodes_done(&o->call.u.datanodes);
+        room_told(o, is_full);
+    }
+}
+
+void output_sum_told(struct output *o, int res)
+{
+    const struct hdfs_fs_stats *s = &o->call.u.stats;
+
+    room_told(o, res == 0 && s->capacity > 0 &&
+                 s->remaining / o->p.replication / ROOM_BLOCKS < o->p.block_size);
 }
 
 void output_block_added(struct output *o, int res)

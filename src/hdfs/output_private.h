@@ -13,7 +13,7 @@
 
 enum output_state {
     OUTPUT_NEW, OUTPUT_NAMING, OUTPUT_PROVING, OUTPUT_WAITING, OUTPUT_ADDING,
-    OUTPUT_ASKING, OUTPUT_CONNECTING,
+    OUTPUT_ASKING, OUTPUT_ASKING_SUM, OUTPUT_CONNECTING,
     OUTPUT_PROBING, OUTPUT_ABANDONING, OUTPUT_PERSISTING, OUTPUT_REMOVING, OUTPUT_OPEN,
     OUTPUT_ENDING, OUTPUT_EMPTYING, OUTPUT_COMPLETING, OUTPUT_RECOVERING,
 };
@@ -101,7 +101,8 @@ void output_add(struct output *o);
 void output_add_block(struct output *o);
 void output_block_added(struct output *o, int res);
 /* It is known how much room the cluster has, or (RES < 0) it isn't. */
-void output_room_told(struct output *o, int res);
+void output_nodes_told(struct output *o, int res);
+void output_sum_told(struct output *o, int res);
 void output_abandoned(struct output *o, int res);
 /* The new pipeline of an open file stands, or cannot be had. */
 void output_renewed(struct output *o, int res);

@@ -221,6 +221,10 @@ static void fill_nodes(const struct fake_hdfs *f, struct nodes *n)
         n->ids[i].xfer_port = f->node->port;
         n->ids[i].ipc_port = f->ipc_ports[i];
         n->nodes[i].id = &n->ids[i];
+        n->nodes[i].has_capacity = n->nodes[i].has_remaining = true;
+        n->nodes[i].capacity = (uint64_t)1 << 40;
+        n->nodes[i].remaining = i < f->node_count - f->full_nodes ? (uint64_t)1 << 39 :
+                                3 << 20;
         n->pointers[i] = &n->nodes[i];
     }
 }
@@ -246,7 +250,7 @@ static Pb__LocatedBlock *fill_block(const struct fake_hdfs *f, uint64_t id,
     ret->block.block = &ret->id;
     ret->block.token = &ret->token;
     ret->block.locs = ret->nodes.pointers;
-    ret->block.n_locs = f->node_count;
+    ret->block.n_locs = f->node_count - f->full_nodes;
     return &ret->block;
 }
 

@@ -43,6 +43,7 @@ struct fake_hdfs {
     /* The test's, set before there is a client. */
     uint32_t bytes_per_checksum;
     unsigned node_count;        /* of a block; all are NODE */
+    unsigned full_nodes;        /* of these: no block is put there */
     uint16_t ipc_ports[FAKE_NODES_MAX];
     /* Called with the lock for each call: true, *RET is what becomes of it; false: it is
      * served, but not answered where RET->what is FAKE_SILENCE. */

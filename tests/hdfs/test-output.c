@@ -45,10 +45,13 @@ static void opened(struct output *o, int res, void *opaque)
     (void)sem_post(&sem);
 }
 
+static uint32_t min_replicas;
+
 static int open_inside(void *opaque)
 {
     struct output_params p = {
-        .path = PATH, .mode = 0600, .replication = 1, .hsync = true, .patient = patient,
+        .path = PATH, .mode = 0600, .replication = MAX(min_replicas, 1u),
+        .min_replicas = min_replicas, .hsync = true, .patient = patient,
         .block_size = 1 << 20,
     };
 
@@ -150,6 +153,7 @@ static int set_up(void **state)
 {
     (void)setenv("HADOOP_CONF_DIR", "/nonexistent", 1);
     patient = true;
+    min_replicas = 0;
     fake = fake_hdfs_new();
     fake_hdfs_make(fake, "/d/", NULL);
     assert_int_equal(sem_init(&sem, 0, 0), 0);
@@ -662,6 +666,41 @@ static void a_read_waits_as_long_as_it_may(void **state)
     assert_int_equal(read_file_for(20000000), 0);
 }
 
+static bool only_the_sum_is_told(struct fake_hdfs *f, const char *method, const char *path,
+                                 struct fake_reply *ret)
+{
+    if (is(method, "getDatanodeReport")) {
+        *ret = denied();
+        return true;
+    }
+    return false;
+}
+
+/*
+ * All nodes live and two of them are full, but the third has so much room that there
+ * seemed to be some for all: that was taken for a cluster without its nodes, and writers
+ * waited for these instead of hearing that it is full.
+ */
+static void few_that_have_room_are_a_full_cluster(void **state)
+{
+    min_replicas = 2;
+    fake->node_count = 3;
+    fake->full_nodes = 2;
+    new_client(NULL);
+    assert_int_equal(open_output(), -ENOSPC);
+}
+
+/* Who may not ask each node cannot know it: there is room in all. */
+static void they_are_not_where_nobody_may_know_it(void **state)
+{
+    min_replicas = 2;
+    fake->node_count = 3;
+    fake->full_nodes = 2;
+    fake->meddle = only_the_sum_is_told;
+    new_client(NULL);
+    assert_int_equal(open_output(), -EHOSTDOWN);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -685,6 +724,8 @@ int main(void)
         TEST(a_recovery_that_could_not_begin_is_asked_for_again),
         TEST(a_file_is_not_empty_because_no_node_answers),
         TEST(a_read_waits_as_long_as_it_may),
+        TEST(few_that_have_room_are_a_full_cluster),
+        TEST(they_are_not_where_nobody_may_know_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
