@@ -175,6 +175,7 @@ int serve_run(const struct arguments *a);       /* serve.c */
 int bench_run(const struct arguments *a);       /* bench.c */
 int check_run(const struct arguments *a);       /* check.c */
 int dump_run(const struct arguments *a);
+int mv_run(const struct arguments *a);          /* move.c */
 int resize_run(const struct arguments *a);      /* resize.c */
 int stat_run(const struct arguments *a);        /* stat.c */
 

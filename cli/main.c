@@ -27,6 +27,10 @@ static const struct command commands[] = {
       "Remove a volume with everything in it",
       "Refused while a writer lives.  A half-made or unreadable volume, or one of\n"
       "another format version, goes with -o force=yes.\n", rm_run },
+    { "mv", "LOC NEWLOC", 2, 2, BIT(OPTION_FORCE),
+      "Give a volume another place in the same file system",
+      "Refused while a writer lives.  An existing volume at NEWLOC is refused; with --force\n"
+      "it is removed first, unless a writer holds it.\n", mv_run },
     { "resize", "LOC SIZE", 2, 2, BIT(OPTION_SHRINK),
       "Give a volume another size, also while it is used",
       "What is added reads as zeros.  A holder on this machine with a control socket\n"

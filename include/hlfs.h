@@ -165,6 +165,14 @@ HLFS_PUBLIC int hlfs_close(struct hlfs *v);
 HLFS_PUBLIC int hlfs_remove(const char *location, const struct hlfs_options *options);
 
 /*
+ * The volume at LOCATION is at NEW_LOCATION from now on, durably: in the same file system
+ * of this machine, or the same HDFS.  Sentence.  -EBUSY: a writer lives; -EEXIST: something
+ * is at NEW_LOCATION; -EXDEV: that is another file system.
+ */
+HLFS_PUBLIC int hlfs_rename(const char *location, const char *new_location,
+                            const struct hlfs_options *options);
+
+/*
  * Call FN for each volume in directory DIR, by name; a negative return value of FN
  * ends it and is returned.  Sentence.
  */

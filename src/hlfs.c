@@ -298,6 +298,54 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
     return res;
 }
 
+static bool same_host(const struct location *a, const struct location *b)
+{
+    const char *host = a->host ? a->host : "", *other = b->host ? b->host : "";
+
+    return a->scheme == b->scheme && a->port == b->port && strcmp(host, other) == 0;
+}
+
+static int rename_unheld(struct store *s, const char *path)
+{
+    struct identity identity;
+    int res = volume_identity(s, &identity);
+
+    if (res == 0) {
+        res = volume_not_held(s, &identity);
+    }
+    return res == 0 ? store_rename(s, path) : res;
+}
+
+int hlfs_rename(const char *location, const char *new_location,
+                const struct hlfs_options *options)
+{
+    struct location from, to;
+    struct store *s;
+    int res;
+
+    error_clear();
+    res = location_parse(location, &from);
+    if (res < 0) {
+        return res;
+    }
+    res = location_parse(new_location, &to);
+    if (res == 0 && !same_host(&from, &to)) {
+        res = error_set(-EXDEV, "cannot move %s to %s: these are two file systems, or two "
+                        "names of one; copy it by hlfs export and hlfs import", location,
+                        new_location);
+    }
+    if (res == 0) {
+        res = store_at(location, LOCAL_REMOVE, options, &s);
+    }
+    if (res == 0) {
+        res = rename_unheld(s, to.path);
+        store_free(s);
+    }
+    location_done(&from);
+    location_done(&to);
+    return res;
+}
+
 static int is_volume(const struct dirent *d)
 {
     return d->d_name[0] != '.';

@@ -283,6 +283,7 @@ static const struct store_ops hdfs_ops = {
     .resign = hdfs_resign,
     .stat = hdfs_stat,
     .destroy = hdfs_destroy,
+    .rename = hdfs_rename,
 };
 
 static int check_params(const struct hdfs_store_params *p)

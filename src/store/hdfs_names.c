@@ -235,6 +235,23 @@ static int drop_inside(void *opaque)
     return 0;
 }
 
+int hdfs_rename(struct store *base, const char *path)
+{
+    struct hdfs_store *s = hdfs_of(base);
+    struct hdfs_op op = { .what = HDFS_RENAME, .path = s->path, .to = path };
+    int res;
+
+    if (s->read_only) {
+        return error_set(-EROFS, "%s is open for reading only", base->location);
+    }
+    res = hdfs_do(s->client, &op);
+    if (res == -EEXIST) {
+        return error_set(res, "cannot move %s to %s: that is there already",
+                         base->location, path);
+    }
+    return res < 0 ? plain_error(res, "move", s->path, &op) : 0;
+}
+
 int hdfs_destroy(struct store *base)
 {
     struct hdfs_store *s = hdfs_of(base);

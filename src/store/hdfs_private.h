@@ -89,6 +89,7 @@ int hdfs_list(struct store *base, uint64_t kind, uint64_t from, store_list_fn fn
               void *opaque);
 int hdfs_highest(struct store *base, uint64_t kind, uint64_t *ret_file);
 int hdfs_destroy(struct store *base);
+int hdfs_rename(struct store *base, const char *path);
 
 /* Plain calls on names: hdfs_do(), leaving behind on failure what the NameNode said.  A
  * missing name is told by the code alone. */

@@ -120,6 +120,13 @@ static int local_destroy(struct store *s)
     return r < 0 ? r : local_dir_destroy(&local_of(s)->dir);
 }
 
+static int local_rename(struct store *s, const char *path)
+{
+    int r = check_writable(local_of(s));
+
+    return r < 0 ? r : local_dir_move(&local_of(s)->dir, path);
+}
+
 static const struct store_ops local_ops = {
     .free = local_free,
     .lane_new = local_lane_new,
@@ -140,6 +147,7 @@ static const struct store_ops local_ops = {
     .resign = local_resign,
     .stat = local_stat,
     .destroy = local_destroy,
+    .rename = local_rename,
 };
 
 int local_store_open(const char *path, unsigned flags, unsigned mode, struct store **ret)

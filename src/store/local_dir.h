@@ -81,6 +81,10 @@ int local_dir_put(struct local_dir *d, const char *name, const void *buf, size_t
  * sentence on failure; -ENOTEMPTY: only foreign files are left. */
 int local_dir_destroy(struct local_dir *d);
 
+/* The directory gets the name TO, which is not there yet, durably.  Leaves a sentence on
+ * failure. */
+int local_dir_move(struct local_dir *d, const char *to);
+
 /* renameat2(RENAME_NOREPLACE) within D.  -EINVAL where the file system has none. */
 int local_dir_rename(struct local_dir *d, const char *from, const char *to);
 

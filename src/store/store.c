@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include <assert.h>
+#include <errno.h>
 
 void store_free(struct store *s)
 {
@@ -170,4 +171,9 @@ int store_stat(struct store *s, struct store_stat *ret)
 int store_destroy(struct store *s)
 {
     return s->ops->destroy(s);
+}
+
+int store_rename(struct store *s, const char *path)
+{
+    return s->ops->rename ? s->ops->rename(s, path) : -ENOTSUP;
 }

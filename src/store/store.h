@@ -202,6 +202,7 @@ struct store_ops {
     void (*resign)(struct store *s);
     int (*stat)(struct store *s, struct store_stat *ret);
     int (*destroy)(struct store *s);
+    int (*rename)(struct store *s, const char *path);
 };
 
 struct store {
@@ -312,5 +313,12 @@ int store_stat(struct store *s, struct store_stat *ret);
 /* Remove everything the volume has in this store, its identity last.  Lanes are
  * gone.  Half-made and half-removed volumes go as well. */
 int store_destroy(struct store *s);
+
+/*
+ * The volume's directory is PATH from now on, durably; S is good for nothing but
+ * store_free() afterwards.  Sentence.  -EEXIST: PATH is there; -EXDEV: it is on another
+ * file system; -ENOTSUP: this store cannot (sim).
+ */
+int store_rename(struct store *s, const char *path);
 
 #endif

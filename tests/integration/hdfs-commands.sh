@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# hlfs(1) on HDFS: create, ls, info, check, dump and rm; what info says of copies and
+# hlfs(1) on HDFS: create, ls, info, check, dump, resize, mv and rm; what info says of copies and
 # places; and a create that fails, which leaves nothing behind.
 
 . "$(dirname "$0")/../lib/test.sh"
@@ -62,9 +62,23 @@ expect_text "$SETUP_TMP/out" 'tail  *127.0.0.1:'
 expect "$(files /disks | grep -v /log/)" "$before" "files besides the log"
 
 kill -CONT $WRITER
-step "rm refuses while the writer lives, and takes all when it has ended"
-expect_status 1 "$HLFS" rm --yes "$DISK"
+step "resize, mv and rm refuse while the writer lives, and work when it has ended"
+for command in "resize $DISK 128M" "mv $DISK $HDFS_URI/disks/two" "rm --yes $DISK"; do
+    # shellcheck disable=SC2086
+    expect_status 1 "$HLFS" $command
+    expect_text "$SETUP_TMP/err" "held by another writer: host .*, pid $WRITER"
+done
 setup_kill $WRITER
+expect_status 0 "$HLFS" resize "$DISK" 128M
+expect "$(info .size_bytes)" $((128 << 20)) "the size"
+expect_status 0 "$HLFS" mv "$DISK" "$HDFS_URI/disks/two"
+expect_status 0 "$HLFS" check "$HDFS_URI/disks/two" --data
+expect_status 0 "$HLFS" create "$DISK" 64M
+expect_status 1 "$HLFS" mv "$DISK" "$HDFS_URI/disks/two"
+expect_text "$SETUP_TMP/err" 'is there already'
+expect_status 0 "$HLFS" rm --yes "$DISK"
+expect_status 0 "$HLFS" mv "$HDFS_URI/disks/two" "$DISK"
+expect "$(info .size_bytes)" $((128 << 20)) "the size"
 expect_status 0 "$HLFS" rm --yes "$DISK"
 expect "$(files /disks)" "" "what is left"
 
