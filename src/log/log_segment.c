@@ -83,13 +83,13 @@ static void standby_created(struct store_op *op, int res)
         log_fence(l);
         return;
     }
-    if (res == -EIO && !l->create_again) {
-        l->create_again = true;     /* it may be there and ours: only success tells */
-        l->doubt_since_us = log_now(l);
-    }
-    if (!l->create_again) {
+    if (res != -EIO) {
+        l->create_again = false;    /* it is not there (store.h) */
         l->created_file--;          /* it stays the next number, and what is looked for */
         sync_look(l);
+    } else if (!l->create_again) {
+        l->create_again = true;     /* it may be there, and ours */
+        l->doubt_since_us = log_now(l);
     }
     l->create_wait = true;
     l->retry_us = log_now(l) + RETRY_EVERY_US;

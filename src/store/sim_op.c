@@ -237,10 +237,13 @@ static int do_create(struct sim *sim, struct sim_flight *f)
             sim_find(sim, f->file)->name_pending = true;
         }
     }
+    file = sim_find(sim, f->file);
+    if (f->error && file && file->name_pending && file->creator == f->process) {
+        return -EIO;        /* whatever failed this time, its own earlier try is there */
+    }
     if (f->error) {
         return f->error;
     }
-    file = sim_find(sim, f->file);
     if (file && file->name_pending && file->creator == f->process) {
         file->name_pending = false;     /* made by its own try of unknown outcome */
         names_settle(sim);

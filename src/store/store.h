@@ -63,7 +63,8 @@ enum store_what {
      * If the outcome is unknown (a time-out), or FILE is there and can be neither
      * finished nor removed, the error is -EIO, and when the same store submits the same
      * create again it succeeds if FILE is what its own first try made, and gives -EEXIST
-     * only if somebody else made it.
+     * only if somebody else made it.  After any other error no try of this store has left
+     * FILE there.
      */
     STORE_CREATE,
 
@@ -222,6 +223,8 @@ struct store {
      * would get more copies). */
     atomic_bool roll;
     const char *durability;         /* strongest level: "local", "hsync" */
+    char key[40];                   /* tells copies of a volume on this machine apart; may
+                                     * be empty */
     char location[1024];            /* for messages */
 };
 
