@@ -249,7 +249,7 @@ static void control_begin(struct hlfs *v, const struct hlfs_options *options)
     struct control *control;
 
     if (options && options->control && !volume_read_only(v) &&
-        control_start(v, &options->log, &control) == 0) {
+        control_start(v, volume_key(v), &options->log, &control) == 0) {
         volume_set_control(v, control);
     }
 }
@@ -644,10 +644,10 @@ int hlfs_control(const char *location, const struct hlfs_options *options,
         return res;
     }
     res = volume_identity(s, &identity);
-    store_free(s);
     if (res == 0) {
-        res = control_ask(identity.uuid, request, fn, opaque);
+        res = control_ask(identity.uuid, s->key, request, fn, opaque);
     }
+    store_free(s);
     return res != -ENOTCONN ? res :
            error_set(res, "nobody who could be asked holds %s on this machine", location);
 }

@@ -12,26 +12,29 @@
 
 #define USERS "/run/user"       /* where logind keeps the runtime directories */
 
-static void uuid_text(const uint8_t uuid[16], char text[33])
+#define NAME_BYTES 80
+
+static void name_set(char name[NAME_BYTES], const uint8_t uuid[16], const char *key)
 {
     for (unsigned i = 0; i < 16; i++) {
-        (void)snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+        (void)snprintf(name + 2 * i, 3, "%02x", uuid[i]);
     }
+    (void)snprintf(name + 32, NAME_BYTES - 32, "%s", key);
 }
 
 static int address_set(struct sockaddr_un *ret, const char *dir, const char *prefix,
-                       const char *uuid)
+                       const char *name)
 {
     int n;
 
     *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
     n = snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/%s%s.control", dir, prefix,
-                 uuid);
+                 name);
     return n < (int)sizeof(ret->sun_path) ? 0 : -ENAMETOOLONG;
 }
 
 /* The Nth user's, for root, who may ask them all. */
-static int user_address(unsigned n, const char *uuid, struct sockaddr_un *ret)
+static int user_address(unsigned n, const char *name, struct sockaddr_un *ret)
 {
     DIR *dir = geteuid() == 0 ? opendir(USERS) : NULL;
     const struct dirent *d;
@@ -42,7 +45,7 @@ static int user_address(unsigned n, const char *uuid, struct sockaddr_un *ret)
 
         if (d->d_name[0] != '.' && strlen(d->d_name) < 20 && n-- == 0) {
             (void)snprintf(path, sizeof(path), USERS "/%.20s", d->d_name);
-            res = address_set(ret, path, "hlfs-", uuid);
+            res = address_set(ret, path, "hlfs-", name);
         }
     }
     if (dir) {
@@ -51,17 +54,18 @@ static int user_address(unsigned n, const char *uuid, struct sockaddr_un *ret)
     return res;
 }
 
-int control_address(const uint8_t uuid[16], unsigned n, struct sockaddr_un *ret)
+int control_address(const uint8_t uuid[16], const char *key, unsigned n,
+                    struct sockaddr_un *ret)
 {
     const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
-    char text[33];
+    char name[NAME_BYTES];
 
-    uuid_text(uuid, text);
+    name_set(name, uuid, key);
     if (runtime && runtime[0] == '/' && n-- == 0) {
-        return address_set(ret, runtime, "hlfs-", text);
+        return address_set(ret, runtime, "hlfs-", name);
     }
-    return n == 0 ? address_set(ret, "/run/hlfs", "", text) :
-           user_address(n - 1, text, ret);
+    return n == 0 ? address_set(ret, "/run/hlfs", "", name) :
+           user_address(n - 1, name, ret);
 }
 
 bool control_trusts(int fd)

@@ -18,11 +18,11 @@ struct answer {
 };
 
 /* Connect to the first place where somebody listens whom we believe. */
-static int holder_connect(const uint8_t uuid[16])
+static int holder_connect(const uint8_t uuid[16], const char *key)
 {
     struct sockaddr_un address;
 
-    for (unsigned n = 0; control_address(uuid, n, &address) != -ENOENT; n++) {
+    for (unsigned n = 0; control_address(uuid, key, n, &address) != -ENOENT; n++) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         if (fd < 0) {
@@ -121,11 +121,11 @@ static int answer_read(struct answer *a,
     }
 }
 
-int control_ask(const uint8_t uuid[16], const char *request,
+int control_ask(const uint8_t uuid[16], const char *key, const char *request,
                 void (*fn)(void *opaque, const char *key, const char *value),
                 void *opaque)
 {
-    struct answer a = { .fd = holder_connect(uuid) };
+    struct answer a = { .fd = holder_connect(uuid, key) };
     int res;
 
     if (a.fd < 0) {

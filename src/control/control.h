@@ -3,9 +3,12 @@
  * control.h - the socket by which a process that holds a volume is asked and told things
  * by others of the same machine and user.
  *
- * A Unix stream socket, mode 0600, named after the volume's uuid: in $XDG_RUNTIME_DIR
- * (hlfs-UUID.control), or in /run/hlfs (UUID.control).  Both ends look at the other's
- * user (SO_PEERCRED): the server serves its own user and root, the client believes them.
+ * A Unix stream socket, mode 0600, named after the volume's uuid, and where it is kept in
+ * a directory after that, too (a copy has the same uuid): in $XDG_RUNTIME_DIR
+ * (hlfs-UUID-DEV-INODE.control), or in /run/hlfs (UUID-DEV-INODE.control).  The name is
+ * the present holder's, who may have taken the volume over.  Both ends look at the
+ * other's user (SO_PEERCRED): the server serves its own user and root, the client
+ * believes them.
  *
  * The protocol is lines of text.  A request is one line; its answer is lines "key value"
  * and then "ok", or "error N" with a positive errno.  Requests:
@@ -32,19 +35,21 @@
 
 struct control;
 
-/* Listen for V.  -errno, and a warning in LOG: V is as good as before, without a socket. */
-int control_start(struct hlfs *v, const struct log_hook *log, struct control **ret);
+/* Listen for V, which is kept where KEY says (struct store).  -errno, and a warning in LOG:
+ * V is as good as before, without a socket. */
+int control_start(struct hlfs *v, const char *key, const struct log_hook *log,
+                  struct control **ret);
 
 /* Close the socket and all connections; what is under way of their requests ends first.
  * NULL is fine. */
 void control_stop(struct control *c);
 
 /*
- * Ask the holder of the volume UUID.  FN gets each key and value of the answer.  Returns
+ * Ask the holder of the volume UUID at KEY.  FN gets each key and value of the answer.  Returns
  * 0, the error of the answer, -ENOTCONN (nobody holds it here, or without a socket),
  * or another -errno; without a sentence.
  */
-int control_ask(const uint8_t uuid[16], const char *request,
+int control_ask(const uint8_t uuid[16], const char *key, const char *request,
                 void (*fn)(void *opaque, const char *key, const char *value),
                 void *opaque);
 
@@ -54,7 +59,8 @@ struct sockaddr_un;
 
 /* Where the Nth place for a socket is: 0, or -ENOENT: there are no more.  The first one
  * is where a server listens, the others are where else a client looks. */
-int control_address(const uint8_t uuid[16], unsigned n, struct sockaddr_un *ret);
+int control_address(const uint8_t uuid[16], const char *key, unsigned n,
+                    struct sockaddr_un *ret);
 
 /* Is the other end of FD root, or our own user? */
 bool control_trusts(int fd);

@@ -37,6 +37,7 @@ struct control {
     struct hlfs *v;
     struct hlfs_queue *q;
     struct sockaddr_un address;
+    struct stat file;           /* of the socket, as we made it */
     struct timespec since;
     int listen_fd, wake_fd;
     pthread_t thread;
@@ -333,38 +334,16 @@ static void *serve(void *opaque)
 
 /* ---- Beginning and end ---------------------------------------------------- */
 
-/* Remove what a dead server has left: nobody answers there. */
-static int socket_clear(const struct sockaddr_un *address)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int res = fd < 0 ? -errno : 0;
-
-    if (res == 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
-        res = -EADDRINUSE;
-    } else if (res == 0 && errno == ECONNREFUSED) {
-        res = unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
-    } else if (res == 0) {
-        res = errno == ENOENT ? 0 : -errno;
-    }
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return res;
-}
-
 static int socket_listen(struct control *ct)
 {
     static const char system_dir[] = "/run/hlfs/";
     const struct sockaddr *address = (const struct sockaddr *)&ct->address;
-    int res;
 
     if (strncmp(ct->address.sun_path, system_dir, strlen(system_dir)) == 0) {
         (void)mkdir("/run/hlfs", 0755);     /* if it fails the bind says so */
     }
-    res = socket_clear(&ct->address);
-    if (res < 0) {
-        return res;
-    }
+    /* The name belongs to who holds the volume: to nobody who died or was taken over. */
+    (void)unlink(ct->address.sun_path);
     ct->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (ct->listen_fd < 0) {
         return -errno;
@@ -375,11 +354,22 @@ static int socket_listen(struct control *ct)
         bind(ct->listen_fd, address, sizeof(ct->address)) < 0) {
         return -errno;
     }
-    if (listen(ct->listen_fd, CLIENTS_MAX) < 0) {
-        res = -errno;
+    if (lstat(ct->address.sun_path, &ct->file) < 0 ||
+        listen(ct->listen_fd, CLIENTS_MAX) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+/* It may be another holder's by now. */
+static void socket_remove(const struct control *ct)
+{
+    struct stat st;
+
+    if (lstat(ct->address.sun_path, &st) == 0 && st.st_dev == ct->file.st_dev &&
+        st.st_ino == ct->file.st_ino) {
         (void)unlink(ct->address.sun_path);
     }
-    return res;
 }
 
 static int thread_start(struct control *ct)
@@ -409,13 +399,13 @@ static void control_free(struct control *ct)
     free(ct);
 }
 
-static int control_prepare(struct control *ct)
+static int control_prepare(struct control *ct, const char *key)
 {
     struct hlfs_info i;
     int res = hlfs_get_info(ct->v, &i, sizeof(i));
 
     if (res == 0) {
-        res = control_address(i.uuid, 0, &ct->address);
+        res = control_address(i.uuid, key, 0, &ct->address);
     }
     if (res == 0) {
         res = hlfs_queue_new(ct->v, CLIENTS_MAX, &ct->q);
@@ -427,7 +417,8 @@ static int control_prepare(struct control *ct)
     return res == 0 ? socket_listen(ct) : res;
 }
 
-int control_start(struct hlfs *v, const struct log_hook *log, struct control **ret)
+int control_start(struct hlfs *v, const char *key, const struct log_hook *log,
+                  struct control **ret)
 {
     struct control *ct = calloc(1, sizeof(*ct));
     int res;
@@ -441,14 +432,12 @@ int control_start(struct hlfs *v, const struct log_hook *log, struct control **r
         ct->clients[i].fd = -1;
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &ct->since);
-    res = control_prepare(ct);
+    res = control_prepare(ct, key);
     if (res == 0) {
         res = thread_start(ct);
-        if (res < 0) {
-            (void)unlink(ct->address.sun_path);
-        }
     }
     if (res < 0) {
+        socket_remove(ct);
         log_say(log, LOG_WARNING, "no control socket at %s: %s; hlfs stat and resize "
                 "cannot reach this process", ct->address.sun_path, error_name(res));
         control_free(ct);
@@ -465,7 +454,7 @@ void control_stop(struct control *ct)
     if (!ct) {
         return;
     }
-    (void)unlink(ct->address.sun_path);
+    socket_remove(ct);
     while (write(ct->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
     }
     (void)pthread_join(ct->thread, NULL);

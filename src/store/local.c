@@ -150,6 +150,17 @@ static const struct store_ops local_ops = {
     .rename = local_rename,
 };
 
+/* The directory, whatever its name. */
+static void key_set(struct local_store *l)
+{
+    struct stat st;
+
+    if (fstat(l->dir.fd, &st) == 0) {
+        (void)snprintf(l->store.key, sizeof(l->store.key), "-%jx-%jx",
+                       (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    }
+}
+
 int local_store_open(const char *path, unsigned flags, unsigned mode, struct store **ret)
 {
     struct local_store *l;
@@ -186,6 +197,7 @@ int local_store_open(const char *path, unsigned flags, unsigned mode, struct sto
     l->store.segment_min = MIB(4);
     l->store.segment_max = MIB(64);
     (void)snprintf(l->store.location, sizeof(l->store.location), "%s", l->dir.path);
+    key_set(l);
     *ret = &l->store;
     return 0;
 }

@@ -21,6 +21,11 @@ bool volume_forked(const struct hlfs *v)
     return monitor_forked(v);
 }
 
+const char *volume_key(const struct hlfs *v)
+{
+    return v->store->key;
+}
+
 void volume_set_control(struct hlfs *v, struct control *control)
 {
     v->control = control;

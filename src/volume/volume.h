@@ -77,6 +77,9 @@ int volume_call(struct hlfs *v, const struct request_args *a);      /* sync */
 /* Are we a child of the process that opened V? */
 bool volume_forked(const struct hlfs *v);
 
+/* The store's key. */
+const char *volume_key(const struct hlfs *v);
+
 /* What hlfs.c keeps with the volume; NULL at first. */
 struct control;
 void volume_set_control(struct hlfs *v, struct control *control);

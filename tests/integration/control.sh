@@ -24,7 +24,7 @@ serve() {
     SERVER=$!
     setup_process $SERVER
     wait_until 20 test -S nbd.sock || fail "it does not serve: $(cat serve.log)"
-    wait_until 20 test -n "$(sockets)" || fail "there is no control socket"
+    wait_until 20 eval '[ -n "$(sockets)" ]' || fail "there is no control socket"
 }
 
 serve_end() {

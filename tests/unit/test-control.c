@@ -15,7 +15,7 @@
 static struct hlfs *v;
 static struct control *control;
 static uint8_t uuid[16];
-static char said[4096];
+static char key[40], said[4096];
 
 static void start(void)
 {
@@ -28,29 +28,30 @@ static void start(void)
     v = localvol_open(0, 0, NULL);
     assert_int_equal(hlfs_get_info(v, &i, sizeof(i)), 0);
     memcpy(uuid, i.uuid, sizeof(uuid));
-    assert_int_equal(control_start(v, &log, &control), 0);
+    (void)snprintf(key, sizeof(key), "%s", volume_key(v));
+    assert_int_equal(control_start(v, volume_key(v), &log, &control), 0);
 }
 
 static void end(void)
 {
     control_stop(control);
-    assert_int_equal(control_ask(uuid, "stat", NULL, NULL), -ENOTCONN);
+    assert_int_equal(control_ask(uuid, key, "stat", NULL, NULL), -ENOTCONN);
     assert_int_equal(hlfs_close(v), 0);
     localvol_done();
 }
 
-static void note(void *opaque, const char *key, const char *value)
+static void note(void *opaque, const char *name, const char *value)
 {
     size_t at = strlen(said);
 
     (void)opaque;
-    (void)snprintf(said + at, sizeof(said) - at, "%s=%s\n", key, value);
+    (void)snprintf(said + at, sizeof(said) - at, "%s=%s\n", name, value);
 }
 
 static int ask(const char *request)
 {
     said[0] = '\0';
-    return control_ask(uuid, request, note, NULL);
+    return control_ask(uuid, key, request, note, NULL);
 }
 
 /* A client by hand. */
@@ -60,7 +61,7 @@ static int connected(void)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_true(fd >= 0);
-    assert_int_equal(control_address(uuid, 0, &address), 0);
+    assert_int_equal(control_address(uuid, key, 0, &address), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;
 }
@@ -96,7 +97,7 @@ static void what_is_asked_is_answered(void **state _unused_)
     struct stat st;
 
     start();
-    assert_int_equal(control_address(uuid, 0, &address), 0);
+    assert_int_equal(control_address(uuid, key, 0, &address), 0);
     assert_int_equal(stat(address.sun_path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_int_equal(call_write(v, uuid, 16, 0, 0), 0);
@@ -190,7 +191,7 @@ static void *rude(void *opaque)
     struct sockaddr_un address;
 
     (void)opaque;
-    CHECK(control_address(uuid, 0, &address) == 0, "no address");
+    CHECK(control_address(uuid, key, 0, &address) == 0, "no address");
     for (unsigned i = 0; i < 200; i++) {
         static const char *const texts[] = { "flush\n", "resize 33554432\nflush\n",
                                              "stat\nstat\nstat\nstat\nstat\nstat\n" };
@@ -226,24 +227,47 @@ static void who_goes_early_does_no_harm(void **state _unused_)
     }
 }
 
-/* A server that died leaves its socket; a living one keeps it. */
-static void a_dead_ones_socket_is_taken(void **state _unused_)
+/* A server that died leaves its socket, and one that was taken over from still has its:
+ * the name is the new holder's, and stays so when the old one ends. */
+static void the_name_is_the_holders(void **state _unused_)
 {
     struct log_hook log = { 0 };
-    struct control *second;
+    struct control *old;
     struct sockaddr_un address;
     int fd;
 
     start();
-    assert_int_equal(control_start(v, &log, &second), -EADDRINUSE);
+    old = control;
+    assert_int_equal(control_start(v, volume_key(v), &log, &control), 0);
+    control_stop(old);
     assert_int_equal(ask("flush"), 0);
-    assert_int_equal(control_address(uuid, 0, &address), 0);
+    assert_int_equal(control_address(uuid, key, 0, &address), 0);
     control_stop(control);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     (void)close(fd);        /* the file stays, as after SIGKILL */
     assert_int_equal(ask("flush"), -ENOTCONN);
-    assert_int_equal(control_start(v, &log, &control), 0);
+    assert_int_equal(control_start(v, volume_key(v), &log, &control), 0);
+    assert_int_equal(ask("flush"), 0);
+    end();
+}
+
+/* cp -a makes a volume with the same uuid. */
+static void a_copy_is_another_volume(void **state _unused_)
+{
+    char before[40], path[PATH_MAX], command[2 * PATH_MAX];
+    struct store *s;
+
+    start();
+    (void)snprintf(path, sizeof(path), "%s/copy", localvol_scratch);
+    (void)snprintf(command, sizeof(command), "cp -a %s %s", localvol_path, path);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(local_store_open(path, LOCAL_READ_ONLY, 0600, &s), 0);
+    (void)snprintf(before, sizeof(before), "%s", key);
+    (void)snprintf(key, sizeof(key), "%s", s->key);
+    store_free(s);
+    assert_int_equal(ask("flush"), -ENOTCONN);
+    (void)snprintf(key, sizeof(key), "%s", before);
     assert_int_equal(ask("flush"), 0);
     end();
 }
@@ -256,7 +280,8 @@ int main(void)
         cmocka_unit_test(lines_come_in_pieces_and_in_heaps),
         cmocka_unit_test(endless_lines_and_silence),
         cmocka_unit_test(who_goes_early_does_no_harm),
-        cmocka_unit_test(a_dead_ones_socket_is_taken),
+        cmocka_unit_test(the_name_is_the_holders),
+        cmocka_unit_test(a_copy_is_another_volume),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
