@@ -22,6 +22,8 @@ struct hdfs {
     uint32_t replication;
     bool use_hostname;              /* dfs.client.use.datanode.hostname */
     uint64_t heartbeat_us;          /* of an idle pipeline */
+    char said[1536];                /* output_say()'s last line, and when it was */
+    uint64_t said_us;
 
     struct list ops;                /* hdfs_ops under way */
     struct list outputs;            /* owned; not yet closed */

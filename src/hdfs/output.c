@@ -31,15 +31,28 @@
 #include "hdfs/output_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "hdfs/errors.h"
 
+#define SAY_AGAIN_US 30000000
+
+/* What is tried several times a second fails as often: once is enough for a while. */
 void output_say(struct output *o, enum log_level level, const char *what, int res,
                 const char *message)
 {
-    log_say(&o->h->params.log, level, "hdfs://%s%s: %s: %s", o->h->name, o->path, what,
-            message && message[0] ? message : errors_name(res));
+    struct hdfs *h = o->h;
+    uint64_t now = loop_now_us(h->loop);
+    char text[sizeof(h->said)];
+
+    (void)snprintf(text, sizeof(text), "hdfs://%s%s: %s: %s", h->name, o->path, what,
+                   message && message[0] ? message : errors_name(res));
+    if (strcmp(text, h->said) != 0 || now >= h->said_us + SAY_AGAIN_US) {
+        memcpy(h->said, text, sizeof(text));
+        h->said_us = now;
+        log_say(&h->params.log, level, "%s", text);
+    }
 }
 
 /* ---- Making one, and its end --------------------------------------------------- */
