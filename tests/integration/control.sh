@@ -24,7 +24,9 @@ serve() {
     SERVER=$!
     setup_process $SERVER
     wait_until 20 test -S nbd.sock || fail "it does not serve: $(cat serve.log)"
-    wait_until 20 eval '[ -n "$(sockets)" ]' || fail "there is no control socket"
+    # The name alone may be a dead server's.
+    wait_until 20 eval '"$HLFS" stat disk > stat.out 2>&1' ||
+        fail "it cannot be asked: $(cat stat.out)"
 }
 
 serve_end() {
