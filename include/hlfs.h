@@ -131,11 +131,29 @@ HLFS_PUBLIC int hlfs_location_split(const char *text, char **ret_location,
 HLFS_PUBLIC int hlfs_create(const char *location, uint64_t size,
                             const struct hlfs_options *options);
 
+/*
+ * The same, but from its first moment on the content is *unfinished*: see
+ * HLFS_UNFINISHED, with which it is to be opened and written.
+ */
+HLFS_PUBLIC int hlfs_create_unfinished(const char *location, uint64_t size,
+                                       const struct hlfs_options *options);
+
 #define HLFS_RDONLY (1u << 0)   /* hlfs_open: write nothing, hold nothing */
 /* hlfs_open, alone: only see whether options, permissions and the store allow to open
  * it for writing.  Writes nothing, and does not ask whether somebody holds it; 0 leaves
  * *RET NULL. */
 #define HLFS_TRY (1u << 1)
+/* hlfs_open, with HLFS_RDONLY: open what remains of a damaged volume.  Reads of what is
+ * lost give -EBADMSG. */
+#define HLFS_RESCUE (1u << 2)
+/*
+ * hlfs_open, for who replaces the whole content, as an import does.  Before the call
+ * returns it is durable that the content is unfinished, and it stays so, whatever happens,
+ * until hlfs_finish().  Nobody opens such a volume by mistake: without this flag that
+ * gives -EINPROGRESS.  With HLFS_RDONLY it changes nothing, and opens an unfinished volume
+ * too.
+ */
+#define HLFS_UNFINISHED (1u << 3)
 
 /*
  * Open the volume at LOCATION; SNAPSHOT is a name or an instant, or NULL for the
@@ -145,11 +163,18 @@ HLFS_PUBLIC int hlfs_create(const char *location, uint64_t size,
  *   -ENOENT    no such volume, or snapshot
  *   -EBADMSG   damaged: what was durable is not all there any more
  *   -ENOTSUP   another format version, or a feature this library lacks
+ *   -EINPROGRESS  its content is unfinished (HLFS_UNFINISHED)
  * Who only reads sees the volume as of the open.  When a writer has removed what that
  * was made of, reads of it give -ESTALE: open it again.
  */
 HLFS_PUBLIC int hlfs_open(const char *location, const char *snapshot, unsigned flags,
                           const struct hlfs_options *options, struct hlfs **ret);
+
+/*
+ * The content of V, opened with HLFS_UNFINISHED, is whole: everything acknowledged before
+ * this call is durable, and then that, when it returns 0.  Sentence.
+ */
+HLFS_PUBLIC int hlfs_finish(struct hlfs *v);
 
 /*
  * Make everything durable, answer what is not finished with -ECANCELED, and free V.
@@ -317,6 +342,7 @@ struct hlfs_info {
     uint32_t zero;
     char tail[256];                 /* "host:port host:port": the DataNodes of the newest
                                      * segment; empty: local */
+    uint64_t unfinished_us;         /* since when the content is unfinished; 0: whole */
 };
 
 /* INFO_BYTES is sizeof(*info) of the caller's header. */

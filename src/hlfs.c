@@ -182,7 +182,8 @@ static int durability_suits(const char *location, const struct hlfs_options *o)
     return res;
 }
 
-int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *options)
+static int create(const char *location, uint64_t size, unsigned flags,
+                  const struct hlfs_options *options)
 {
     struct store *s;
     int res;
@@ -203,11 +204,22 @@ int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *
     if (res < 0) {
         return res;
     }
-    res = say_few_nodes(volume_create(s, size, 0, options));
+    res = say_few_nodes(volume_create(s, size, flags, options));
     if (res < 0) {
         create_undo(location, options, res);
     }
     return res;
+}
+
+int hlfs_create(const char *location, uint64_t size, const struct hlfs_options *options)
+{
+    return create(location, size, 0, options);
+}
+
+int hlfs_create_unfinished(const char *location, uint64_t size,
+                           const struct hlfs_options *options)
+{
+    return create(location, size, VOLUME_UNFINISHED, options);
 }
 
 /* No volume has one yet. */
@@ -239,8 +251,20 @@ static int open_once(const char *location, unsigned flags,
         *ret = NULL;
         return volume_try(s, options);
     }
-    return say_few_nodes(volume_open(s, flags & HLFS_RDONLY ? VOLUME_RDONLY : 0, options,
-                                     ret));
+    return say_few_nodes(volume_open(
+        s, (flags & HLFS_RDONLY ? VOLUME_RDONLY : 0) |
+           (flags & HLFS_UNFINISHED ? VOLUME_UNFINISHED : 0), options, ret));
+}
+
+static bool flags_known(unsigned flags)
+{
+    if (flags & HLFS_TRY) {
+        return flags == HLFS_TRY;
+    }
+    if ((flags & HLFS_RESCUE) && !(flags & HLFS_RDONLY)) {
+        return false;
+    }
+    return (flags & ~(HLFS_RDONLY | HLFS_RESCUE | HLFS_UNFINISHED)) == 0;
 }
 
 /* The socket that OPTIONS may ask for.  Without it the volume is as good. */
@@ -260,8 +284,9 @@ int hlfs_open(const char *location, const char *snapshot, unsigned flags,
     int res, tries = 0;
 
     error_clear();
-    if (flags != 0 && flags != HLFS_RDONLY && flags != HLFS_TRY) {
-        return error_set(-EINVAL, "cannot open %s: unknown flags %#x", location, flags);
+    if (!flags_known(flags)) {
+        return error_set(-EINVAL, "cannot open %s: the flags %#x are unknown, or do not go "
+                         "together", location, flags);
     }
     if (snapshot) {
         return no_snapshot(location, snapshot, options);
@@ -273,6 +298,12 @@ int hlfs_open(const char *location, const char *snapshot, unsigned flags,
         control_begin(*ret, options);
     }
     return res;
+}
+
+int hlfs_finish(struct hlfs *v)
+{
+    error_clear();
+    return volume_finish(v);
 }
 
 int hlfs_close(struct hlfs *v)

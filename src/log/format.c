@@ -124,6 +124,7 @@ void segment_header_encode(const struct segment_header *h, void *buf)
         .footer = ref_encode(&h->footer),
         .created_us = to_le64(h->created_us),
         .since_us = to_le64(h->since_us),
+        .unfinished_us = to_le64(h->unfinished_us),
     };
 
     memcpy(d.magic, segment_magic, sizeof(d.magic));
@@ -166,6 +167,7 @@ static enum segment_state header_copy_decode(const void *buf, uint64_t file,
         .footer = ref_decode(&d->footer),
         .created_us = le64(d->created_us),
         .since_us = le64(d->since_us),
+        .unfinished_us = le64(d->unfinished_us),
         .pid = le32(d->pid),
         .features_ro = le32(d->features_ro),
     };

@@ -87,6 +87,7 @@ struct segment_header {
     struct record_ref footer;       /* of the segment sealed before this one */
     uint64_t created_us;
     uint64_t since_us;              /* when the holder opened the volume */
+    uint64_t unfinished_us;         /* its content is being replaced since; 0: is whole */
     uint32_t pid;
     uint32_t features_ro;           /* an unknown bit: the volume is only to be read */
     char host[64];                  /* NUL-terminated */
@@ -121,7 +122,8 @@ struct segment_header_disk {
     le64_t  since_us;               /* 184-191 */
     char    host[64];               /* 192-255 */
     char    durability[16];         /* 256-271 */
-    uint8_t zero[240];              /* 272-511 */
+    le64_t  unfinished_us;          /* 272-279 */
+    uint8_t zero[232];              /* 280-511 */
 };
 static_assert(sizeof(struct segment_header_disk) == 512, "format.md 4.1");
 

@@ -851,6 +851,11 @@ bool log_roll(struct log *l)
     return true;
 }
 
+void log_finish(struct log *l)
+{
+    l->p.unfinished_us = 0;
+}
+
 void log_stop(struct log *l)
 {
     l->stopping = true;

@@ -80,6 +80,7 @@ struct log_params {
     uint64_t time_us;               /* of the newest record so far */
     struct record_ref checkpoint;   /* the newest synced one */
     uint64_t since_us;
+    uint64_t unfinished_us;         /* what the headers say; see log_finish() */
     uint64_t unreachable_us;        /* how long a failing store is waited for */
     char durability[16];
     char host[64];
@@ -216,6 +217,9 @@ uint64_t log_newest_file(const struct log *l);
 /* Go on in a new segment as soon as there is one, so that its header is written.  False:
  * on a full store there is none. */
 bool log_roll(struct log *l);
+/* The volume's content is whole: the headers that are handed to the store from now on say
+ * so. */
+void log_finish(struct log *l);
 
 /* ---- Driving -------------------------------------------------------------- */
 

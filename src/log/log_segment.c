@@ -332,6 +332,7 @@ static void header_submit(struct segment *s)
         s->header.cut = l->take_over_cut;   /* LOG-7 */
     }
     s->header.synced = l->synced_seq;
+    s->header.unfinished_us = l->p.unfinished_us;
     s->header.checkpoint = l->checkpoint;   /* LOG-5 */
     s->header.footer = l->footer;
     memset(&l->footer, 0, sizeof(l->footer));

@@ -248,6 +248,9 @@ static void header_dump(struct dump *d, struct segment_header *h)
          cut, h->synced, time_text(h->created_us, created));
     line(d, "  writer: host %s, pid %u, since %s, durability %s", printable(h->host),
          h->pid, time_text(h->since_us, since), printable(h->durability));
+    if (h->unfinished_us != 0) {
+        line(d, "  its content is unfinished, since %s", time_text(h->unfinished_us, since));
+    }
     ref_dump(d, "checkpoint: in", &h->checkpoint);
     ref_dump(d, "footer below: up to", &h->footer);
 }

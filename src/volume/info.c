@@ -96,6 +96,7 @@ int volume_info(struct hlfs *v, struct hlfs_info *i)
     i->live_bytes = usage_live_bytes(v->usage);
     i->created_us = v->identity.created_us;
     i->checkpoint_us = v->checkpoint_us;
+    i->unfinished_us = v->log ? v->unfinished_us : v->facts.newest.unfinished_us;
     i->degraded = st.degraded;
     i->replication = st.replication;
     (void)snprintf(i->tail, sizeof(i->tail), "%s", st.tail);

@@ -359,7 +359,7 @@ static int open_read_only(struct hlfs *v)
         res = replay_outdated(r, replay(v, 0, r, &facts));
     }
     replay_free(r);
-    return res;
+    return res == 0 ? unfinished_check(v) : res;
 }
 
 /* ---- Take-over ------------------------------------------------------------ */
@@ -487,6 +487,10 @@ static int take_over(struct hlfs *v, uint64_t *segment_bytes, uint64_t *ret_epoc
             return held_by_another(v->store, v->lane, &v->identity,
                                "stop it, or take over with the option force=yes");
         }
+        res = unfinished_look(v);
+        if (res < 0) {
+            return res;
+        }
         res = store_enlist(v->store, highest + 1);
         if (res == -EEXIST) {
             continue;
@@ -607,6 +611,7 @@ static int log_start(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
         .time_us = facts->time_us,
         .checkpoint = v->checkpoint_ref,
         .since_us = v->since_us,
+        .unfinished_us = v->unfinished_us,
         .pid = (uint32_t)getpid(),
         .segment_size = volume_segment_bytes,
     };
@@ -805,6 +810,9 @@ static int open_log(struct hlfs *v, uint64_t epoch, uint64_t segment_bytes,
         res = replay(v, epoch, r, &facts);
     }
     if (res == 0) {
+        res = unfinished_check(v);
+    }
+    if (res == 0) {
         res = log_start(v, epoch, segment_bytes, &facts);
     }
     if (res == 0) {
@@ -904,6 +912,8 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
     v->block_shift = (uint32_t)__builtin_ctz(v->block_bytes);
     v->since_us = clock_wall_us(v->clock);
     v->latency.since_us = clock_monotonic_us(v->clock);
+    v->unfinished_too = flags & VOLUME_UNFINISHED;
+    v->unfinished_us = v->unfinished_too && !v->read_only ? v->since_us : 0;
     v->moved_next = 1;
     v->shrink_to = UINT64_MAX;
     list_init(&v->writers);

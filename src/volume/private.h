@@ -284,6 +284,8 @@ struct hlfs {
         uint64_t last_seq, synced_seq, time_us;
     } facts;
     uint64_t since_us;
+    bool unfinished_too;            /* VOLUME_UNFINISHED was given */
+    uint64_t unfinished_us;         /* of who writes: what its headers say */
     uint64_t epoch;                 /* ours; 0: read-only */
 };
 
@@ -385,6 +387,13 @@ void removal_of_voids(struct hlfs *v);      /* now */
 void removal_free(struct hlfs *v);
 void removal_tick(struct hlfs *v, uint64_t now_us);
 void removal_prepare_tick(struct hlfs *v, uint64_t now_us); /* fill the pool when idle */
+
+/*
+ * unfinished.c: may V be opened, as the newest header says that was read (-EINPROGRESS
+ * with a sentence), or, before that was looked for, as the newest one now says?
+ */
+int unfinished_check(struct hlfs *v);
+int unfinished_look(struct hlfs *v);
 
 /* open.c */
 int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o,

@@ -16,10 +16,12 @@
 #define VOLUME_RDONLY (1u << 0)
 /* No thread of its own: who waits drives it, and volume_turn() does (sim tests). */
 #define VOLUME_MANUAL (1u << 1)
+/* As HLFS_UNFINISHED; created with it, the volume is so from the beginning. */
+#define VOLUME_UNFINISHED (1u << 2)
 
 /*
  * Make a volume of SIZE bytes in the empty store S, which it owns from now on (also on
- * failure).  FLAGS: VOLUME_MANUAL.  Blocks.  Sentence.
+ * failure).  FLAGS: not VOLUME_RDONLY.  Blocks.  Sentence.
  */
 int volume_create(struct store *s, uint64_t size, unsigned flags,
                   const struct hlfs_options *o);
@@ -34,6 +36,7 @@ int volume_try(struct store *s, const struct hlfs_options *o);
 int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
                 struct hlfs **ret);
 int volume_close(struct hlfs *v);
+int volume_finish(struct hlfs *v);
 
 /*
  * As after a crash: give up everything at once, write nothing.  The store is freed.

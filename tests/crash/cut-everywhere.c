@@ -249,7 +249,7 @@ static void do_full(struct world *w)
     /* By chance: while segments go as fast as new ones come the disk is not full.  Then it
      * has less room. */
     for (unsigned i = 0; i < 800 && alive(w) && w->enospc == 0; i++) {
-        if (i % 100 == 99) {
+        if (i % 50 == 49) {
             sim_options(w->sim)->disk_bytes -= SEGMENT;
         }
         put(w, i * KIB(40) % (w->bytes - KIB(40)), KIB(40), 0);
