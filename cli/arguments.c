@@ -38,7 +38,8 @@ static const struct {
     [OPTION_READ_ONLY] = { "read-only", NULL, false, "refuse writes, hold nothing" },
     [OPTION_IO] = { "io", "KIND", false, "read, write or rw (half of each)" },
     [OPTION_PATTERN] = { "pattern", "KIND", false, "seq or rand (default)" },
-    [OPTION_SIZE] = { "size", "N", false, "bytes of a request; default: 4K" },
+    [OPTION_SIZE] = { "size", "N", false,
+                      "of the volume (import); of a request (bench), default: 4K" },
     [OPTION_DEPTH] = { "depth", "N", false,
                        "unfinished requests of a thread, 1 (default) to 4096" },
     [OPTION_FLUSH_EVERY] = { "flush-every", "N", false,
@@ -57,6 +58,8 @@ static const struct {
     [OPTION_SHRINK] = { "shrink", NULL, false, "what lies behind the new size is lost" },
     [OPTION_WATCH] = { "watch", NULL, false, "go on until Ctrl-C" },
     [OPTION_INTERVAL] = { "interval", "S", false, "seconds that rates are of; default: 1" },
+    [OPTION_RESCUE] = { "rescue", NULL, false,
+                        "export what is left of a damaged volume, say what is lost" },
 };
 
 #define CODE_FIRST 256          /* getopt's codes of long options, above characters */
@@ -152,6 +155,28 @@ static int option_set(struct arguments *a, const char *key, const char *value)
         return EXIT_USAGE;
     }
     return EXIT_OK;
+}
+
+const char *arguments_create_option(const struct arguments *a)
+{
+    const char *name;
+    int create;
+
+    for (unsigned i = 0; i < OPTIONS; i++) {
+        if (rows[i].library && a->value[i]) {
+            return rows[i].name;
+        }
+    }
+    for (unsigned i = 0; (name = hlfs_options_name(i, &create)); i++) {
+        size_t len = strlen(name);
+
+        for (unsigned n = 0; create && n < a->set_count; n++) {
+            if (strncmp(a->sets[n], name, len) == 0 && a->sets[n][len] == '=') {
+                return name;
+            }
+        }
+    }
+    return NULL;
 }
 
 /* Options of create mean nothing where a volume is there already. */

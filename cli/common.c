@@ -9,6 +9,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include "progress.h"
+
 /* ---- Messages ------------------------------------------------------------- */
 
 /* In one write, so that lines of the library's threads do not mix with it. */
@@ -18,6 +20,7 @@ static void say(const char *fmt, va_list args)
 
     (void)vsnprintf(text, sizeof(text), fmt, args);
     (void)fflush(stdout);
+    progress_hide();
     (void)fprintf(stderr, "hlfs: %s\n", text);
 }
 
@@ -92,6 +95,19 @@ bool size_parse(const char *text, uint64_t *ret_bytes)
     return false;
 }
 
+int count_parse(const char *name, const char *text, uint64_t min, uint64_t max,
+                uint64_t *ret)
+{
+    uint64_t n;
+
+    if (!size_parse(text, &n) || n < min || n > max) {
+        return fail_usage("%s cannot be \"%s\": it is a number from %" PRIu64 " to %"
+                          PRIu64, name, text, min, max);
+    }
+    *ret = n;
+    return EXIT_OK;
+}
+
 int volume_size_parse(const char *text, uint64_t *ret_bytes)
 {
     uint64_t bytes;
@@ -108,19 +124,6 @@ int volume_size_parse(const char *text, uint64_t *ret_bytes)
                           " is not", bytes);
     }
     *ret_bytes = bytes;
-    return EXIT_OK;
-}
-
-int count_parse(const char *name, const char *text, uint64_t min, uint64_t max,
-                uint64_t *ret)
-{
-    uint64_t n;
-
-    if (!size_parse(text, &n) || n < min || n > max) {
-        return fail_usage("%s cannot be \"%s\": it is a number from %" PRIu64 " to %"
-                          PRIu64, name, text, min, max);
-    }
-    *ret = n;
     return EXIT_OK;
 }
 

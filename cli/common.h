@@ -57,6 +57,7 @@ enum option_index {
     OPTION_SHRINK,
     OPTION_WATCH,
     OPTION_INTERVAL,
+    OPTION_RESCUE,
     OPTIONS,                        /* how many there are */
 };
 
@@ -92,6 +93,9 @@ int arguments_parse(int argc, char **argv, const struct command *commands,
                     struct arguments *a);
 void arguments_done(struct arguments *a);
 
+/* The first option of create that was given, by its name; NULL: none was. */
+const char *arguments_create_option(const struct arguments *a);
+
 /* On stdout. */
 void help_all(const struct command *commands);
 void help_command(const struct command *c);
@@ -118,13 +122,13 @@ int holder_ask(const struct arguments *a, const char *location, const char *requ
 /* A number, then nothing or K M G T (KiB … too).  False: it is none. */
 bool size_parse(const char *text, uint64_t *ret_bytes);
 
-/* The size of a volume: EXIT_OK or EXIT_USAGE. */
-int volume_size_parse(const char *text, uint64_t *ret_bytes);
-
 /* Text of an option or operand into a number from MIN to MAX; NAME is for the
  * sentence.  EXIT_OK or EXIT_USAGE. */
 int count_parse(const char *name, const char *text, uint64_t min, uint64_t max,
                 uint64_t *ret);
+
+/* A volume's size: a multiple of 512 that is not too large.  EXIT_OK or EXIT_USAGE. */
+int volume_size_parse(const char *text, uint64_t *ret_bytes);
 
 /* "16 GiB", "1.5 MiB", "512 bytes". */
 struct size_text {
@@ -171,6 +175,8 @@ int create_run(const struct arguments *a);      /* create.c */
 int rm_run(const struct arguments *a);
 int ls_run(const struct arguments *a);          /* info.c */
 int info_run(const struct arguments *a);
+int import_run(const struct arguments *a);      /* import.c */
+int export_run(const struct arguments *a);      /* export.c */
 int serve_run(const struct arguments *a);       /* serve.c */
 int bench_run(const struct arguments *a);       /* bench.c */
 int check_run(const struct arguments *a);       /* check.c */

@@ -66,6 +66,8 @@ static void info_to_json(const struct hlfs_info *i, struct json_object *o)
     json_add_uint(o, "holder_pid", i->holder_pid);
     json_add_bool(o, "holder_alive", i->holder_alive);
     json_add_uint(o, "holder_since_us", i->holder_since_us);
+    json_add_string(o, "state", i->unfinished_us ? "unfinished import" : "whole");
+    json_add_uint(o, "unfinished_since_us", i->unfinished_us);
 }
 
 /* ---- info ----------------------------------------------------------------- */
@@ -96,6 +98,10 @@ static void print_holder(const struct hlfs_info *i)
 static void info_print(const char *location, const struct hlfs_info *i)
 {
     printf("%-14s%s\n", "location", location);
+    if (i->unfinished_us) {
+        printf("%-14sunfinished import, begun at %s\n", "state",
+               time_format(i->unfinished_us).text);
+    }
     print_bytes("size", i->size_bytes);
     printf("%-14s%s\n", "block size", size_format(i->block_bytes).text);
     printf("%-14s%s\n", "segment size", size_format(i->segment_bytes).text);
@@ -135,7 +141,7 @@ int info_run(const struct arguments *a)
     struct hlfs_info info = { 0 };
     struct json_object *o;
     struct hlfs *v;
-    int status = volume_open(a, location, HLFS_RDONLY, &v);
+    int status = volume_open(a, location, HLFS_RDONLY | HLFS_UNFINISHED, &v);
 
     if (status == EXIT_OK) {
         status = info_read(v, location, &info);
@@ -180,6 +186,9 @@ static void ls_print(struct listing *l, const char *name, const struct hlfs_info
     if (i->holder_alive) {
         printf("  %s, pid %" PRIu32, i->holder_host, i->holder_pid);
     }
+    if (i->unfinished_us) {
+        printf("  (unfinished import)");
+    }
     printf("\n");
 }
 
@@ -218,7 +227,7 @@ static int ls_volume(void *opaque, const char *name)
         l->status = fail("out of memory");
         return -1;
     }
-    r = hlfs_open(location, NULL, HLFS_RDONLY, l->arguments->options, &v);
+    r = hlfs_open(location, NULL, HLFS_RDONLY | HLFS_UNFINISHED, l->arguments->options, &v);
     if (r < 0) {
         (void)snprintf(error, sizeof(error), "%s", hlfs_error());
         l->status = fail("%s", error);

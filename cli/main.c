@@ -36,6 +36,21 @@ static const struct command commands[] = {
       "What is added reads as zeros.  A holder on this machine with a control socket\n"
       "(hlfs serve and hlfs mount have one) does it; other programs that use the volume\n"
       "must be told of the new size by their own means.\n", resize_run },
+    { "import", "FILE LOC", 2, 2,
+      BIT(OPTION_SIZE) | BIT(OPTION_BLOCK_SIZE) | BIT(OPTION_SEGMENT_SIZE) |
+      BIT(OPTION_COMPRESSION) | BIT(OPTION_REPLICATION) | BIT(OPTION_KEEP) |
+      BIT(OPTION_MODE) | BIT(OPTION_CLONABLE_BY),
+      "Make a volume of a raw image, or overwrite one of the same size",
+      "FILE is a file, a block device, or - for a pipe, which needs --size where LOC is\n"
+      "not there yet, and must have as many bytes.  A file may have fewer than --size\n"
+      "says; zeros follow.  An import that does not come to its end leaves a volume that\n"
+      "is marked as unfinished: import again, or remove it.\n", import_run },
+    { "export", "LOC FILE", 2, 2, BIT(OPTION_FORCE) | BIT(OPTION_RESCUE),
+      "Write a volume's content as a raw image",
+      "FILE is - for a pipe.  A file appears when it is complete; holes are kept.  One\n"
+      "that exists is refused, and a block device, unless --force is given.  With\n"
+      "--rescue each range that is lost is said on stderr, as \"lost: OFFSET LENGTH\",\n"
+      "and has zeros in FILE; exit status 1 if there is any.\n", export_run },
     { "serve", "LOC|DIR", 1, 1,
       BIT(OPTION_SOCKET) | BIT(OPTION_PORT) | BIT(OPTION_READ_ONLY),
       "Serve a volume, or each of a directory, over NBD",

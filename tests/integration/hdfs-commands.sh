@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# hlfs(1) on HDFS: create, ls, info, check, dump, resize, mv and rm; what info says of copies and
-# places; and a create that fails, which leaves nothing behind.
+# hlfs(1) on HDFS: create, ls, info, check, dump, import, export, resize, mv and rm; what
+# info says of copies and places; and a create that fails, which leaves nothing behind.
 
 . "$(dirname "$0")/../lib/test.sh"
 . "$ROOT/tests/lib/hdfs.sh"
@@ -79,6 +79,38 @@ expect_text "$SETUP_TMP/err" 'is there already'
 expect_status 0 "$HLFS" rm --yes "$DISK"
 expect_status 0 "$HLFS" mv "$HDFS_URI/disks/two" "$DISK"
 expect "$(info .size_bytes)" $((128 << 20)) "the size"
+expect_status 0 "$HLFS" rm --yes "$DISK"
+expect "$(files /disks)" "" "what is left"
+
+step "import and export: the same bytes, also by a pipe, and what was not finished says so"
+cd "$SETUP_TMP"
+truncate -s 300M image
+for at in 0 90 250; do
+    dd if=/dev/urandom of=image bs=1M seek=$at count=30 conv=notrunc status=none
+done
+expect_status 0 "$HLFS" import image "$DISK" --replication 2
+expect "$(info .replication)" 2 "copies asked for"
+expect "$(info .state)" whole state
+expect_status 0 "$HLFS" export "$DISK" copy
+cmp image copy || fail "the copy differs"
+[ "$(du -k copy | cut -f 1)" -lt $((92 << 10)) ] || fail "the copy is not sparse"
+mkfifo slow
+{ head -c 64M image; exec sleep 600; } > slow &
+setup_process $!
+"$HLFS" import slow "$DISK" > /dev/null 2>&1 &
+IMPORT=$!
+setup_process $IMPORT
+wait_until 30 eval 'info .unfinished_since_us | grep -q -v -x 0' || fail "no import is seen"
+setup_kill $IMPORT
+expect "$(info .state)" 'unfinished import' state
+expect_status 1 "$HLFS" bench "$DISK" --io read --count 1
+expect_text "$SETUP_TMP/err" 'import.*, begun at 20.*: (import it again|wait for its end)'
+expect_status 1 "$HLFS" bench "$DISK" --io write --count 1
+expect_text "$SETUP_TMP/err" 'unfinished import'
+"$HLFS" export "$DISK" - > /dev/null 2>&1 && fail "it is exported"
+"$HLFS" import - "$DISK" < image || fail "the next import"
+"$HLFS" export "$DISK" - | cmp - image || fail "the copy differs"
+expect_status 0 "$HLFS" check "$DISK" --data
 expect_status 0 "$HLFS" rm --yes "$DISK"
 expect "$(files /disks)" "" "what is left"
 
