@@ -123,6 +123,25 @@ def sequential(tools, kind, depth):
     return result_of(samples, compare(samples, {"raw": 0.9}, "MiB/s", 1), kind)
 
 
+def image(tools, kind):
+    """A raw image to a volume, or back, beside dd of the same image; the source is not in
+    the page cache, and the target is durable in the end."""
+    raw, volume, copy = tools.raw(), tools.path("volume"), tools.path("copy")
+    ours = ("import", raw, volume) if kind == "import" else ("export", volume, copy)
+    source, target = ours[1:]
+    if kind == "export":
+        tools.hlfs("import", raw, volume)
+    try:
+        samples = in_turn(tools, {
+            "hlfs": lambda: tools.copy(source, target, tools.hlfs_path, *ours),
+            "dd": lambda: tools.copy(raw, copy, "dd", "if=" + raw, "of=" + copy, "bs=1M",
+                                     "conv=fsync", "status=none"),
+        })
+    finally:
+        tools.remove(copy)
+    return result_of(samples, compare(samples, {"dd": 0.8}, "MiB/s", 1), "write")
+
+
 # ---- Over NBD --------------------------------------------------------------------
 
 def over_nbd(tools, kind, goal):
@@ -220,6 +239,8 @@ ROWS = [
     Row("seqwrite-1", "1 MiB sequential write, depth 1", sequential, "write", 1),
     Row("seqread-4", "1 MiB sequential read, depth 4", sequential, "read", 4),
     Row("seqread-1", "1 MiB sequential read, depth 1", sequential, "read", 1),
+    Row("import", "import of a raw image, beside dd bs=1M conv=fsync", image, "import"),
+    Row("export", "export to a raw image, beside dd bs=1M conv=fsync", image, "export"),
     Row("nbd-write", "4 KiB random write over NBD, depth 32", over_nbd, "write", 2.5),
     Row("nbd-read", "4 KiB random read over NBD, depth 32", over_nbd, "read", 1.2),
     Row("reopen", "open after kill -9 with 16 GiB written", reopen, slow=True),

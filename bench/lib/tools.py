@@ -222,6 +222,31 @@ class Tools:
         sample.all = figures
         return sample
 
+    def remove(self, path):
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.exists(path):
+            os.unlink(path)
+
+    def forget(self, path):
+        """Of the file PATH, or all below it, nothing stays in the page cache."""
+        names = [os.path.join(d, n) for d, _, files in os.walk(path) for n in files]
+        for name in names or [path]:
+            fd = os.open(name, os.O_RDONLY)
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+
+    def copy(self, source, target, *argv):
+        """Run ARGV, which copies the span from SOURCE to a new TARGET, durably: a Sample
+        in MiB."""
+        self.remove(target)
+        self.forget(source)
+        start = time.monotonic()
+        _, usage = self.run(*argv)
+        return Sample(self.span / MIB / (time.monotonic() - start), usage,
+                      self.span // MIB, MIB)
+
     # ---- Others ----------------------------------------------------------------
 
     def raw(self):
