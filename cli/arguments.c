@@ -60,6 +60,9 @@ static const struct {
     [OPTION_INTERVAL] = { "interval", "S", false, "seconds that rates are of; default: 1" },
     [OPTION_RESCUE] = { "rescue", NULL, false,
                         "export what is left of a damaged volume, say what is lost" },
+    [OPTION_FOREGROUND] = { "foreground", NULL, false, "stay there until it is unmounted" },
+    [OPTION_ALLOW_OTHER] = { "allow-other", NULL, false,
+                             "let other users in, root too, as far as its mode does" },
 };
 
 #define CODE_FIRST 256          /* getopt's codes of long options, above characters */

@@ -58,6 +58,8 @@ enum option_index {
     OPTION_WATCH,
     OPTION_INTERVAL,
     OPTION_RESCUE,
+    OPTION_FOREGROUND,
+    OPTION_ALLOW_OTHER,
     OPTIONS,                        /* how many there are */
 };
 
@@ -183,6 +185,8 @@ int check_run(const struct arguments *a);       /* check.c */
 int dump_run(const struct arguments *a);
 int mv_run(const struct arguments *a);          /* move.c */
 int resize_run(const struct arguments *a);      /* resize.c */
+int mount_run(const struct arguments *a);       /* mount.c */
+int umount_run(const struct arguments *a);      /* umount.c */
 int stat_run(const struct arguments *a);        /* stat.c */
 
 #endif

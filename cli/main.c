@@ -55,6 +55,16 @@ static const struct command commands[] = {
       BIT(OPTION_SOCKET) | BIT(OPTION_PORT) | BIT(OPTION_READ_ONLY),
       "Serve a volume, or each of a directory, over NBD",
       "Runs nbdkit in the foreground; end it by SIGTERM or Ctrl-C.\n", serve_run },
+    { "mount", "LOC FILE", 2, 2,
+      BIT(OPTION_READ_ONLY) | BIT(OPTION_FOREGROUND) | BIT(OPTION_ALLOW_OTHER),
+      "Mount a volume, or a snapshot, as one file",
+      "FILE is a regular file, which the volume hides while it is mounted; it is made if\n"
+      "it is not there.  Returns when the mount works; a process in the background serves\n"
+      "it, and logs to syslog.  SIGTERM ends that process as hlfs umount does.\n",
+      mount_run },
+    { "umount", "FILE", 1, 1, 0,
+      "Unmount what hlfs mount has mounted",
+      "Returns when everything is durable and the volume is free.\n", umount_run },
     { "stat", "LOC", 1, 1,
       BIT(OPTION_JSON) | BIT(OPTION_WATCH) | BIT(OPTION_INTERVAL),
       "Show what the process that holds a volume does with it",
