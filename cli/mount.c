@@ -107,8 +107,8 @@ static int point_clear(const struct mount *m)
         return EXIT_OK;
     }
     if (!point.dead) {
-        return fail("something is mounted on %s already; hlfs umount unmounts what hlfs "
-                    "mount has mounted", m->path);
+        return fail("something is mounted on %s already%s", m->path,
+                    point.ours ? "; hlfs umount unmounts it" : "");
     }
     r = mount_point_unmount(m->path, true);
     if (r < 0) {

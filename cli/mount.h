@@ -57,7 +57,7 @@ int mount_point_path(const char *file, char **ret);
 struct mount_point {
     bool mounted;       /* something is mounted on this very path */
     bool ours;          /* by hlfs mount; then: */
-    bool dead;          /* its process is gone */
+    bool dead;          /* its process is gone; unknown to others than who mounted it */
     uid_t user;         /* who mounted it */
     gid_t group;
 };

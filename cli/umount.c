@@ -24,27 +24,30 @@ struct umount {
     bool lost;              /* what was written last is not durable */
 };
 
-static int point_find(struct umount *u, const char *file)
+static int point_look(struct umount *u)
 {
-    int r = mount_point_path(file, &u->path);
+    int r = mount_point_look(u->path, &u->point);
 
-    if (r == 0) {
-        r = mount_point_look(u->path, &u->point);
-    }
     if (r < 0) {
-        return fail("cannot unmount %s: %s", file, strerror(-r));
+        return fail("cannot read /proc/self/mountinfo: %s", strerror(-r));
     }
     if (!u->point.ours) {
-        return fail("%s is not mounted by hlfs mount", file);
+        return fail("%s is not mounted by hlfs mount", u->path);
     }
     return EXIT_OK;
 }
 
 /* The kernel lets nobody but the user who mounted it see into a mount, not even root. */
-static int user_become(const struct mount_point *point)
+static int user_become(struct umount *u)
 {
-    if (geteuid() != 0 || point->user == 0) {
+    const struct mount_point *point = &u->point;
+
+    if (geteuid() == point->user) {
         return EXIT_OK;
+    }
+    if (geteuid() != 0) {
+        return fail("user %u has mounted %s: only that user and root can unmount it",
+                    (unsigned)point->user, u->path);
     }
     if (setgroups(0, NULL) < 0 ||
         setresgid(point->group, point->group, point->group) < 0 ||
@@ -52,7 +55,7 @@ static int user_become(const struct mount_point *point)
         return fail("cannot become user %u, whose mount it is: %s", (unsigned)point->user,
                     strerror(errno));
     }
-    return EXIT_OK;
+    return point_look(u);       /* now it can be told whether it is dead */
 }
 
 /* Find the process, and make everything durable, while somebody can be told of a failure. */
@@ -109,10 +112,12 @@ static void server_wait(const struct umount *u)
 int umount_run(const struct arguments *a)
 {
     struct umount u = { .server = -1 };
-    int status = point_find(&u, a->operands[0]);
+    int r = mount_point_path(a->operands[0], &u.path);
+    int status = r < 0 ? fail("cannot unmount %s: %s", a->operands[0], strerror(-r))
+                       : point_look(&u);
 
     if (status == EXIT_OK) {
-        status = user_become(&u.point);
+        status = user_become(&u);
     }
     if (status == EXIT_OK && !u.point.dead) {
         status = server_find(&u);

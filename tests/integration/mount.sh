@@ -192,6 +192,17 @@ if as_nobody test -w /dev/fuse && as_nobody "$HLFS" --version > /dev/null 2>&1; 
     expect_status 0 as_nobody timeout 20 "$HLFS" umount "$ufile"
     expect_status 0 as_nobody timeout 20 "$HLFS" mount "$udisk" "$ufile"
     expect_status 0 timeout 20 "$HLFS" umount "$ufile"      # root may
+    expect_status 0 as_nobody timeout 20 "$HLFS" mount "$udisk" "$ufile"
+    setup_kill "$(as_nobody "$HLFS" info --json "$udisk" | jq .holder_pid)"
+    refused 1 'mounted on' mount "$disk" "$ufile"           # nor see that it is dead
+    expect_status 0 timeout 20 "$HLFS" umount "$ufile"
+    mounted "$disk" "$file" --allow-other
+    expect_status 1 as_nobody cat "$file"
+    chmod 644 "$file"
+    expect_status 0 as_nobody head -c 1M "$file"
+    expect_status 1 as_nobody timeout 20 "$HLFS" umount "$file"
+    expect_text "$SETUP_TMP/err" 'user 0 has mounted'
+    unmounted "$file"
     expect_status 0 "$HLFS" check "$udisk"
 else
     say "  not here: nobody cannot use /dev/fuse, or not run $HLFS"
@@ -226,7 +237,7 @@ fs_check() {
 }
 
 # part_copy DIR - what is copied, of /usr.
-what=(/usr/include /usr/lib/python3)
+what=(/usr/lib/python3 /usr/lib/git-core)
 size=2G
 if [ "$ROUNDS" -ge 100 ]; then
     what=(/usr)

@@ -22,12 +22,13 @@ die() {
 # Compiler and libraries: what a build needs.
 PACKAGES_BUILD='gcc libc6-dev meson ninja-build pkg-config libisal-dev liburing-dev
                 libjson-c-dev libcmocka-dev nbdkit nbdkit-plugin-dev
-                libprotobuf-c-dev protobuf-c-compiler libexpat1-dev'
+                libprotobuf-c-dev protobuf-c-compiler libexpat1-dev libfuse3-dev'
 # A guest, its disk, and tools to look at it.
 PACKAGES_GUEST='qemu-system-x86 busybox-static e2fsprogs libnbd-bin gzip xz-utils'
 # What the tests use besides.
 PACKAGES_TEST='g++ clang libclang-rt-14-dev binutils git jq fio strace python3
-               python3-libnbd qemu-utils util-linux procps libc-bin'
+               python3-libnbd qemu-utils util-linux procps libc-bin
+               fuse3 mount xfsprogs diffutils'
 
 # Hadoop's daemons, which Maven fetches (tests/hdfs/cluster).
 PACKAGES_HDFS='openjdk-17-jre-headless maven'
