@@ -187,6 +187,7 @@ int mv_run(const struct arguments *a);          /* move.c */
 int resize_run(const struct arguments *a);      /* resize.c */
 int mount_run(const struct arguments *a);       /* mount.c */
 int umount_run(const struct arguments *a);      /* umount.c */
+int set_run(const struct arguments *a);         /* set.c */
 int stat_run(const struct arguments *a);        /* stat.c */
 
 #endif

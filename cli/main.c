@@ -65,6 +65,11 @@ static const struct command commands[] = {
     { "umount", "FILE", 1, 1, 0,
       "Unmount what hlfs mount has mounted",
       "Returns when everything is durable and the volume is free.\n", umount_run },
+    { "set", "LOC KEY=VALUE", 2, 2, 0,
+      "Change a property of a volume, also while it is used",
+      "replication=N: how many copies HDFS keeps of each segment, of those that are there,\n"
+      "too.  compression, keep, keep-bytes, ratio and parent are for later versions.\n",
+      set_run },
     { "stat", "LOC", 1, 1,
       BIT(OPTION_JSON) | BIT(OPTION_WATCH) | BIT(OPTION_INTERVAL),
       "Show what the process that holds a volume does with it",

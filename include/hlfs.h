@@ -198,6 +198,15 @@ HLFS_PUBLIC int hlfs_rename(const char *location, const char *new_location,
                             const struct hlfs_options *options);
 
 /*
+ * Change a property of the volume at LOCATION, which nobody holds (-EBUSY; its holder may
+ * be asked by hlfs_control()).  Sentence.  -EINVAL: unknown KEY or VALUE; -ENOTSUP: a key
+ * for later versions, or one that this store lacks.
+ *     replication   copies that HDFS keeps of what is there and of what comes
+ */
+HLFS_PUBLIC int hlfs_set(const char *location, const char *key, const char *value,
+                         const struct hlfs_options *options);
+
+/*
  * Call FN for each volume in directory DIR, by name; a negative return value of FN
  * ends it and is returned.  Sentence.
  */
@@ -378,6 +387,7 @@ HLFS_PUBLIC int hlfs_get_counters(struct hlfs *v, struct hlfs_counters *counters
  *     stat                    what the volume is and does
  *     flush                   as hlfs_flush()
  *     resize BYTES [shrink]   as hlfs_resize(); answers size_bytes
+ *     set KEY VALUE           as hlfs_set(); answers why, where it fails
  * FN (may be NULL) gets each key and value of the answer, both text; keys are those of
  * struct hlfs_info and struct hlfs_counters, and uptime_us.  Waits for the answer.
  *   -ENOTCONN    nobody holds it here with such a socket (sentence)

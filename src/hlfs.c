@@ -273,7 +273,7 @@ static void control_begin(struct hlfs *v, const struct hlfs_options *options)
     struct control *control;
 
     if (options && options->control && !volume_read_only(v) &&
-        control_start(v, volume_key(v), &options->log, &control) == 0) {
+        control_start(v, volume_key(v), volume_set, &options->log, &control) == 0) {
         volume_set_control(v, control);
     }
 }
@@ -325,6 +325,29 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
         return res;
     }
     res = remove_unheld(s, options && options->force && was_volume(s));
+    store_free(s);
+    return res;
+}
+
+int hlfs_set(const char *location, const char *key, const char *value,
+             const struct hlfs_options *options)
+{
+    struct identity identity;
+    struct store *s;
+    int res;
+
+    error_clear();
+    res = store_at(location, LOCAL_REMOVE, options, &s);
+    if (res < 0) {
+        return res;
+    }
+    res = volume_identity(s, &identity);
+    if (res == 0) {
+        res = volume_not_held(s, &identity);
+    }
+    if (res == 0) {
+        res = volume_set_on(s, key, value);
+    }
     store_free(s);
     return res;
 }

@@ -16,12 +16,14 @@
  *     stat                  what the volume is and does; what hlfs stat shows
  *     flush                 as hlfs_flush()
  *     resize BYTES [shrink] as hlfs_resize(); answers size_bytes
+ *     set KEY VALUE         as hlfs_set(); answers why, if it fails
  *
  * An unknown request is "error EOPNOTSUPP": keys and requests may be added, none changes
  * its meaning.  Connections may stay open; each has one request under way at a time.
  *
  * The server is one thread of the process that holds the volume; it uses the volume as
- * any user of hlfs.h does.  Signals are blocked in it.
+ * any user of hlfs.h does, but for "set", which waits for the store.  Signals are blocked
+ * in it.
  */
 #ifndef HLFS_CONTROL_CONTROL_H
 #define HLFS_CONTROL_CONTROL_H
@@ -35,10 +37,13 @@
 
 struct control;
 
+/* How the server sets KEY of V; leaves a sentence. */
+typedef int (*control_set_fn)(struct hlfs *v, const char *key, const char *value);
+
 /* Listen for V, which is kept where KEY says (struct store).  -errno, and a warning in LOG:
  * V is as good as before, without a socket. */
-int control_start(struct hlfs *v, const char *key, const struct log_hook *log,
-                  struct control **ret);
+int control_start(struct hlfs *v, const char *key, control_set_fn set,
+                  const struct log_hook *log, struct control **ret);
 
 /* Close the socket and all connections; what is under way of their requests ends first.
  * NULL is fine. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The holder's end: one thread that polls the listening socket, its connections and the
- * volume's queue.  Nothing in it waits for a client or for the store. */
+ * volume's queue.  Nothing in it waits for a client, and only "set" for the store. */
 #include "control/control.h"
 
 #include <errno.h>
@@ -35,6 +35,7 @@ struct client {
 
 struct control {
     struct hlfs *v;
+    control_set_fn set;
     struct hlfs_queue *q;
     struct sockaddr_un address;
     struct stat file;           /* of the socket, as we made it */
@@ -166,6 +167,23 @@ static int resize_start(struct control *ct, struct client *c, const char *text)
     return hlfs_submit_resize(ct->q, bytes, flags, c);
 }
 
+/* "KEY VALUE" */
+static int set_now(struct control *ct, struct client *c, char *text)
+{
+    char *value = strchr(text, ' ');
+    int res;
+
+    if (!value) {
+        return -EINVAL;
+    }
+    *value++ = '\0';
+    res = ct->set(ct->v, text, value);
+    if (res < 0) {
+        answer(c, "why %s\n", error_text());
+    }
+    return res;
+}
+
 static void request_end(struct control *ct, struct client *c, int res)
 {
     if (c->resizes) {
@@ -175,9 +193,9 @@ static void request_end(struct control *ct, struct client *c, int res)
     answer_end(c, res);
 }
 
-static void request(struct control *ct, struct client *c, const char *line)
+static void request(struct control *ct, struct client *c, char *line)
 {
-    static const char resize[] = "resize ";
+    static const char resize[] = "resize ", set[] = "set ";
     int res = -EOPNOTSUPP;
 
     c->len = c->sent = 0;
@@ -189,6 +207,8 @@ static void request(struct control *ct, struct client *c, const char *line)
     } else if (strncmp(line, resize, strlen(resize)) == 0) {
         res = resize_start(ct, c, line + strlen(resize));
         c->busy = res == 0;
+    } else if (strncmp(line, set, strlen(set)) == 0) {
+        res = set_now(ct, c, line + strlen(set));
     }
     if (!c->busy) {
         request_end(ct, c, res);
@@ -417,8 +437,8 @@ static int control_prepare(struct control *ct, const char *key)
     return res == 0 ? socket_listen(ct) : res;
 }
 
-int control_start(struct hlfs *v, const char *key, const struct log_hook *log,
-                  struct control **ret)
+int control_start(struct hlfs *v, const char *key, control_set_fn set,
+                  const struct log_hook *log, struct control **ret)
 {
     struct control *ct = calloc(1, sizeof(*ct));
     int res;
@@ -427,6 +447,7 @@ int control_start(struct hlfs *v, const char *key, const struct log_hook *log,
         return -ENOMEM;
     }
     ct->v = v;
+    ct->set = set;
     ct->listen_fd = ct->wake_fd = -1;
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         ct->clients[i].fd = -1;

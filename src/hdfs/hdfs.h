@@ -72,6 +72,7 @@ enum hdfs_what {
     HDFS_REMOVE,        /* a file, an empty directory, or ALL below it; 1: was there */
     HDFS_RENAME,        /* to TO, which is not there (-EEXIST) */
     HDFS_SET_MODE,      /* to MODE */
+    HDFS_SET_REPLICATION,   /* of a file, to REPLICATION: that is what it has in time */
     HDFS_LOCATE,        /* u.blocks, of LENGTH bytes from OFFSET on */
     HDFS_QUOTA,         /* u.summary */
     HDFS_STATISTICS,    /* u.stats; no path */
@@ -84,6 +85,7 @@ struct hdfs_op {
     enum hdfs_what what;
     bool all;
     uint16_t mode;
+    uint32_t replication;
     const char *path;       /* borrowed until done() */
     const char *to;         /* borrowed until done() */
     uint64_t offset, length;

@@ -197,6 +197,9 @@ static void op_begin(struct hdfs_op *op)
     case HDFS_SET_MODE:
         namenode_set_permission(nn, c, op->path, op->mode);
         return;
+    case HDFS_SET_REPLICATION:
+        namenode_set_replication(nn, c, op->path, op->replication);
+        return;
     case HDFS_LOCATE:
         namenode_get_block_locations(nn, c, op->path, op->offset, op->length);
         return;

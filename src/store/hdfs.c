@@ -196,7 +196,8 @@ static void set_replication(struct hdfs_store *s, const struct hdfs_store_params
                             uint32_t replication)
 {
     s->replication = replication;
-    s->min_replicas = p->min_replicas ? p->min_replicas : MIN(replication, 2u);
+    s->min_given = p->min_replicas != 0;
+    s->min_replicas = s->min_given ? p->min_replicas : MIN(replication, 2u);
 }
 
 /* The NameNode knows nothing of it, and umask(2) cannot tell without changing it. */
@@ -284,6 +285,7 @@ static const struct store_ops hdfs_ops = {
     .stat = hdfs_stat,
     .destroy = hdfs_destroy,
     .rename = hdfs_rename,
+    .set_replication = hdfs_set_replication,
 };
 
 static int check_params(const struct hdfs_store_params *p)

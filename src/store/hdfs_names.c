@@ -235,6 +235,79 @@ static int drop_inside(void *opaque)
     return 0;
 }
 
+/* ---- Copies -------------------------------------------------------------------- */
+
+struct copies {
+    struct hdfs_store *s;
+    uint32_t count;
+};
+
+static int copies_set(struct copies *c, const char *path)
+{
+    struct hdfs_op op = {
+        .what = HDFS_SET_REPLICATION, .path = path, .replication = c->count,
+    };
+    int res = hdfs_do(c->s->client, &op);
+
+    return res < 0 && res != -ENOENT ?
+           plain_error(res, "set the replication of", path, &op) : res;
+}
+
+static int copies_of_file(void *opaque, uint64_t file)
+{
+    struct copies *c = opaque;
+    char path[HDFS_PATH_BYTES];
+    int res;
+
+    hdfs_file_path(c->s, file, path);
+    res = copies_set(c, path);
+    return res == -ENOENT ? 0 : MIN(res, 0);        /* it went meanwhile */
+}
+
+/* In the loop thread, which makes the files. */
+static int copies_from_now_on(void *opaque)
+{
+    const struct copies *c = opaque;
+
+    c->s->replication = c->count;
+    if (!c->s->min_given) {
+        c->s->min_replicas = MIN(c->count, 2u);
+    }
+    return 0;
+}
+
+/* The identity first: its replication is the volume's. */
+int hdfs_set_replication(struct store *base, uint32_t count)
+{
+    struct hdfs_store *s = hdfs_of(base);
+    struct copies c = { s, count };
+    char path[HDFS_PATH_BYTES];
+    int res;
+
+    if (s->read_only) {
+        return error_set(-EROFS, "%s is open for reading only", base->location);
+    }
+    if (s->min_given && count < s->min_replicas) {
+        return error_set(-EINVAL, "replication=%u is less than min-replicas=%u, which %s "
+                         "was opened with", count, s->min_replicas, base->location);
+    }
+    hdfs_path(s, "volume", path);
+    res = copies_set(&c, path);
+    if (res == -ENOENT) {
+        return error_set(res, "there is no volume in %s any more", base->location);
+    }
+    if (res >= 0) {
+        res = loop_run(hdfs_loop(s->client), copies_from_now_on, &c);
+    }
+    if (res >= 0) {
+        res = hdfs_list(base, 0, 0, copies_of_file, &c);
+    }
+    if (res >= 0) {
+        res = hdfs_list(base, STORE_MOVED, 0, copies_of_file, &c);
+    }
+    return MIN(res, 0);
+}
+
 int hdfs_rename(struct store *base, const char *path)
 {
     struct hdfs_store *s = hdfs_of(base);

@@ -34,6 +34,7 @@ struct hdfs_store {
     char path[1024];                /* the volume's directory; immutable, as are: */
     uint16_t file_mode, dir_mode;
     uint32_t replication, min_replicas;
+    bool min_given;             /* min_replicas is the user's */
     bool read_only;
     bool hsync;                     /* durable: on disk */
     uint64_t began_us;              /* monotonic: when opening the store began */
@@ -90,6 +91,7 @@ int hdfs_list(struct store *base, uint64_t kind, uint64_t from, store_list_fn fn
 int hdfs_highest(struct store *base, uint64_t kind, uint64_t *ret_file);
 int hdfs_destroy(struct store *base);
 int hdfs_rename(struct store *base, const char *path);
+int hdfs_set_replication(struct store *base, uint32_t copies);
 
 /* Plain calls on names: hdfs_do(), leaving behind on failure what the NameNode said.  A
  * missing name is told by the code alone. */

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/error.h"
+
 void store_free(struct store *s)
 {
     if (s) {
@@ -171,6 +173,13 @@ int store_stat(struct store *s, struct store_stat *ret)
 int store_destroy(struct store *s)
 {
     return s->ops->destroy(s);
+}
+
+int store_set_replication(struct store *s, uint32_t copies)
+{
+    return s->ops->set_replication ? s->ops->set_replication(s, copies) :
+           error_set(-ENOTSUP, "%s is kept in one copy: replication is for volumes on HDFS",
+                     s->location);
 }
 
 int store_rename(struct store *s, const char *path)

@@ -204,6 +204,7 @@ struct store_ops {
     int (*stat)(struct store *s, struct store_stat *ret);
     int (*destroy)(struct store *s);
     int (*rename)(struct store *s, const char *path);
+    int (*set_replication)(struct store *s, uint32_t copies);
 };
 
 struct store {
@@ -323,5 +324,12 @@ int store_destroy(struct store *s);
  * file system; -ENOTSUP: this store cannot (sim).
  */
 int store_rename(struct store *s, const char *path);
+
+/*
+ * The volume, all that it has and all that this store object makes from now on, is to be
+ * kept in COPIES copies; those of the segments that are there come and go in the background
+ * of the store.  Sentence.  -ENOTSUP: this store keeps one.
+ */
+int store_set_replication(struct store *s, uint32_t copies);
 
 #endif

@@ -88,6 +88,10 @@ struct control;
 void volume_set_control(struct hlfs *v, struct control *control);
 struct control *volume_control(const struct hlfs *v);
 
+/* As hlfs_set(), of an open volume; blocks, outside the monitor.  One thread at a time. */
+int volume_set(struct hlfs *v, const char *key, const char *value);
+int volume_set_on(struct store *s, const char *key, const char *value);
+
 uint64_t volume_size(struct hlfs *v);
 uint32_t volume_block_bytes(struct hlfs *v);
 bool volume_read_only(struct hlfs *v);

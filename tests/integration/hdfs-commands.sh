@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# hlfs(1) on HDFS: create, ls, info, check, dump, import, export, resize, mv and rm; what
+# hlfs(1) on HDFS: create, ls, info, check, dump, import, export, set, resize, mv and rm; what
 # info says of copies and places; and a create that fails, which leaves nothing behind.
 
 . "$(dirname "$0")/../lib/test.sh"
@@ -62,8 +62,33 @@ expect_text "$SETUP_TMP/out" 'tail  *127.0.0.1:'
 expect "$(files /disks | grep -v /log/)" "$before" "files besides the log"
 
 kill -CONT $WRITER
-step "resize, mv and rm refuse while the writer lives, and work when it has ended"
-for command in "resize $DISK 128M" "mv $DISK $HDFS_URI/disks/two" "rm --yes $DISK"; do
+step "set replication: of what is there and of what comes, by the holder or without one"
+expect_status 1 "$HLFS" set "$DISK" replication=3
+expect_text "$SETUP_TMP/err" "held by another writer: host .*, pid $WRITER"
+setup_kill $WRITER
+expect_status 0 "$HLFS" set "$DISK" replication=3
+expect "$(info .replication)" 3 "copies asked for"
+expect "$(files /disks/one | awk '$2 != 3 && $2 != "-"' | grep -c log/000000/)" 0 \
+    "segments with another replication"
+"$HLFS" bench "$DISK" --io write --pattern seq --size 1M --time 60 -o control=yes \
+    > "$SETUP_TMP/bench" 2>&1 &
+WRITER=$!
+setup_process $WRITER
+wait_until 30 eval '"$HLFS" stat "$DISK" > "$SETUP_TMP/stat" 2>&1' ||
+    fail "the holder cannot be asked: $(cat "$SETUP_TMP/stat")"
+expect_status 0 "$HLFS" set "$DISK" replication=2
+expect "$(info .replication)" 2 "copies asked for"
+before=$(files /disks/one | grep -c log/000000/)
+wait_until 30 eval '[ "$(files /disks/one | grep -c log/000000/)" != '"$before"' ]' ||
+    fail "no segment comes"
+expect_status 1 "$HLFS" set "$DISK" replication=0
+expect_text "$SETUP_TMP/err" 'replication cannot be "0"'
+expect "$(files /disks/one | awk '$2 != 2 && $2 != "-"' | grep -c log/000000/)" 0 \
+    "segments with another replication"
+step "the holder resizes it; mv and rm refuse while it lives, and work when it has ended"
+expect_status 0 "$HLFS" resize "$DISK" 96M
+expect "$(info .size_bytes)" $((96 << 20)) "the size"
+for command in "mv $DISK $HDFS_URI/disks/two" "rm --yes $DISK"; do
     # shellcheck disable=SC2086
     expect_status 1 "$HLFS" $command
     expect_text "$SETUP_TMP/err" "held by another writer: host .*, pid $WRITER"

@@ -29,7 +29,7 @@ static void start(void)
     assert_int_equal(hlfs_get_info(v, &i, sizeof(i)), 0);
     memcpy(uuid, i.uuid, sizeof(uuid));
     (void)snprintf(key, sizeof(key), "%s", volume_key(v));
-    assert_int_equal(control_start(v, volume_key(v), &log, &control), 0);
+    assert_int_equal(control_start(v, volume_key(v), volume_set, &log, &control), 0);
 }
 
 static void end(void)
@@ -114,6 +114,10 @@ static void what_is_asked_is_answered(void **state _unused_)
     assert_string_equal(said, "size_bytes=33554432\n");
     assert_int_equal(ask("resize 16777216 shrink"), 0);
     assert_int_equal(hlfs_size(v), MIB(16));
+    assert_int_equal(ask("set keep 0"), 0);
+    assert_int_equal(ask("set replication 2"), -ENOTSUP);
+    assert_non_null(strstr(said, "why="));
+    assert_non_null(strstr(said, "kept in one copy"));
     end();
 }
 
@@ -122,7 +126,8 @@ static void nonsense_is_refused(void **state _unused_)
     static const char *const requests[] = { "", "stat ", "statistics", "flush 1", "\t" };
     static const char *const resizes[] = {
         "resize ", "resize x", "resize 99999999999999999999999", "resize 512 grow",
-        "resize 512shrink", "resize 1", "resize 512 shrink ",
+        "resize 512shrink", "resize 1", "resize 512 shrink ", "set x", "set x y",
+        "set replication 0", "set replication x",
     };
 
     start();
@@ -238,7 +243,7 @@ static void the_name_is_the_holders(void **state _unused_)
 
     start();
     old = control;
-    assert_int_equal(control_start(v, volume_key(v), &log, &control), 0);
+    assert_int_equal(control_start(v, volume_key(v), volume_set, &log, &control), 0);
     control_stop(old);
     assert_int_equal(ask("flush"), 0);
     assert_int_equal(control_address(uuid, key, 0, &address), 0);
@@ -247,7 +252,7 @@ static void the_name_is_the_holders(void **state _unused_)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     (void)close(fd);        /* the file stays, as after SIGKILL */
     assert_int_equal(ask("flush"), -ENOTCONN);
-    assert_int_equal(control_start(v, volume_key(v), &log, &control), 0);
+    assert_int_equal(control_start(v, volume_key(v), volume_set, &log, &control), 0);
     assert_int_equal(ask("flush"), 0);
     end();
 }
