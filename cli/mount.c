@@ -240,6 +240,7 @@ static int file_make(struct mount *m)
 /* The last line of the file FD, without the name of the program before it. */
 static void last_line(int fd, char *text, size_t bytes)
 {
+    static const char *const programs[] = { "fusermount3: ", "fuse: " };
     ssize_t n = pread(fd, text, bytes - 1, 0);
     char *begin;
 
@@ -249,9 +250,10 @@ static void last_line(int fd, char *text, size_t bytes)
     }
     begin = strrchr(text, '\n');
     begin = begin ? begin + 1 : text;
-    for (const char *const *prefix = (const char *const[]){ "fusermount3: ", "fuse: ", NULL };
-         *prefix; prefix++) {
-        begin += strncmp(begin, *prefix, strlen(*prefix)) == 0 ? strlen(*prefix) : 0;
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+        size_t len = strlen(programs[i]);
+
+        begin += strncmp(begin, programs[i], len) == 0 ? len : 0;
     }
     memmove(text, begin, strlen(begin) + 1);
 }

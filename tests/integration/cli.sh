@@ -42,7 +42,7 @@ wrong 2 . create "$disk" 1G --nonsense
 wrong 2 . create "$disk" 1G -o nonsense=1
 wrong 2 . info
 wrong 2 . bench "$disk" --io sideways
-for command in create ls info rm mv set resize import export serve stat bench check dump; do
+for command in create ls info rm mv set resize import export serve mount umount stat bench check dump; do
     expect_status 0 "$HLFS" "$command" --help
     expect_text "$SETUP_TMP/out" "hlfs $command"
 done

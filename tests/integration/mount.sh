@@ -150,6 +150,23 @@ expect_status 1 stat "$file"
 unmounted "$file"
 [ "$(stat -c %s "$file")" = 0 ] || fail "the dead mount is still there"
 
+step "umount tells of a volume that was taken over"
+mounted "$disk" "$file"
+expect_status 0 dd if="$SETUP_TMP/data" of="$file" conv=notrunc bs=64K
+mounted "$disk" "$SETUP_TMP/second.img" -o force=yes
+refused 1 'may not be durable' umount "$file"
+[ "$(stat -c %s "$file")" = 0 ] || fail "it is still mounted"
+unmounted "$SETUP_TMP/second.img"
+
+step "SIGTERM while a loop device uses it"
+mounted "$disk" "$file"
+LOOP=$(losetup --show -f "$file")
+kill -TERM "$SERVER"
+expect_status 0 wait_until 10 test ! -e "/proc/$SERVER"
+expect_status 1 dd if="$LOOP" of=/dev/null bs=1M count=1 iflag=direct
+losetup -d "$LOOP"
+LOOP=
+
 step "in the foreground, until SIGTERM"
 "$HLFS" mount --foreground "$disk" "$file" -o control=no 2> "$SETUP_TMP/foreground" &
 server=$!
