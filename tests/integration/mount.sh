@@ -24,16 +24,16 @@ LOOP=
 FS=$SETUP_TMP/fs
 MOUNT_PY=$ROOT/tests/integration/mount.py
 
-# Files that hlfs mount made, and loop devices on them.
+# Undo what there is of mounts and loop devices; in a trap, so nothing may end it.
 files_unmount() {
     local file
 
     while umount -l "$FS"; do :; done
     for file in "$SETUP_TMP"/*.img "$SETUP_TMP"/user/*.img; do
-        losetup -j "$file" | cut -d : -f 1 | xargs -r losetup -d
+        losetup -j "$file" | cut -d : -f 1 | xargs -r losetup -d || true
         while umount -l "$file"; do :; done
     done
-    [ -z "$LOOP" ] || losetup -d "$LOOP"
+    [ -z "$LOOP" ] || losetup -d "$LOOP" || true
 } > /dev/null 2>&1
 trap 'files_unmount; setup_cleanup' EXIT
 
