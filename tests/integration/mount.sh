@@ -325,7 +325,8 @@ file_system() {
         mkdir "$FS/churn"
         fio --name=verify --directory="$FS" --size=512M --rw=randwrite --bs=16k \
             --verify=crc32c --verify_backlog=512 --ioengine=libaio --iodepth=16 --direct=1 \
-            --time_based --runtime=150 --fsync=64 > "$SETUP_TMP/fio" 2>&1 &
+            --time_based --runtime=150 --fsync=64 --verify_state_save=0 \
+            > "$SETUP_TMP/fio" 2>&1 &
         writer=$!
         setup_process $writer
         py churn "$FS/churn" "$SEED" 150
