@@ -28,7 +28,7 @@ PACKAGES_GUEST='qemu-system-x86 busybox-static e2fsprogs libnbd-bin gzip xz-util
 # What the tests use besides.
 PACKAGES_TEST='g++ clang libclang-rt-14-dev binutils git jq fio strace python3
                python3-libnbd qemu-utils util-linux procps libc-bin
-               fuse3 mount xfsprogs diffutils'
+               fuse3 mount xfsprogs diffutils perl lowdown man-db'
 
 # Hadoop's daemons, which Maven fetches (tests/hdfs/cluster).
 PACKAGES_HDFS='openjdk-17-jre-headless maven'
