@@ -7,7 +7,7 @@
 # with "$ " is run as it stands there; what needs root, a guest or a cluster begins with "# ".
 
 . "$(dirname "$0")/../lib/test.sh"
-requires jq man meson nbdinfo nbdkit pod2man podchecker qemu-img qemu-io
+requires jq man meson mkfs.ext4 nbdinfo nbdkit pod2man podchecker qemu-img qemu-io
 requires_build "$HLFS" "$PLUGIN" "$BUILD/man/hlfs.1" "$BUILD/man/hlfs-format.5"
 man=$ROOT/man
 
@@ -245,10 +245,12 @@ SCRIPT
 }
 
 for page in "$man"/hlfs*.pod "$man/nbdkit-hlfs-plugin.pod"; do
-    if grep -q '^ *\$ ' "$page"; then
+    if [[ $page == *mount.pod ]] && ! [ -w /dev/fuse ]; then
+        say "  (no /dev/fuse for ${page##*/})"
+    elif grep -q '^ *\$ ' "$page"; then
         say "  ${page##*/}"
         run_examples "$page"
-    elif [[ $page == */hlfs*-*.pod ]]; then
+    elif [[ $page == */hlfs-*.pod && $page != */hlfs-set.pod ]]; then    # that one needs HDFS
         fail "${page##*/} has no example that is tried"
     fi
 done
