@@ -16,7 +16,8 @@ expect_status 0 ninja -C "$SETUP_TMP/build"
 expect_status 0 env DESTDIR="$dest" meson install -C "$SETUP_TMP/build" --no-rebuild
 plugindir=$(pkg-config --variable=plugindir nbdkit)
 for file in usr/bin/hlfs usr/include/hlfs.h usr/lib/libhlfs.so usr/lib/libhlfs.so.0 \
-    usr/lib/pkgconfig/hlfs.pc usr/lib/hlfs/libhlfs-hdfs.so "${plugindir#/}/nbdkit-hlfs-plugin.so"; do
+    usr/lib/pkgconfig/hlfs.pc usr/lib/hlfs/libhlfs-hdfs.so "${plugindir#/}/nbdkit-hlfs-plugin.so" \
+    usr/share/bash-completion/completions/hlfs usr/share/zsh/site-functions/_hlfs; do
     [ -e "$dest/$file" ] || fail "$file is missing: $(cd "$dest" && find . -type f)"
 done
 [ "$(find "$dest/usr/include" -type f | wc -l)" = 1 ] || fail "more than one header"
