@@ -244,7 +244,7 @@ SCRIPT
     rm -r "$SETUP_TMP/try-$name"
 }
 
-for page in "$man"/hlfs*.pod "$man/nbdkit-hlfs-plugin.pod"; do
+for page in "$man"/hlfs*.pod "$man/nbdkit-hlfs-plugin.pod" "$ROOT/docs/recipes.md"; do
     if [[ $page == *mount.pod ]] && ! [ -w /dev/fuse ]; then
         say "  (no /dev/fuse for ${page##*/})"
     elif grep -q '^ *\$ ' "$page"; then
