@@ -16,7 +16,7 @@
 #define TRIES_MAX 5             /* without getting further */
 
 struct data {
-    struct walk walk;
+    struct check_walk walk;
     struct fetch_item *items;   /* owned */
     size_t count;
 };
@@ -66,7 +66,7 @@ static int data_add(struct data *d, uint64_t block, struct place place)
     return d->count == BATCH_BLOCKS ? data_flush(d) : 0;
 }
 
-static int tree_value(struct walk *w, uint64_t key, struct place value)
+static int tree_value(struct check_walk *w, uint64_t key, struct place value)
 {
     struct data *d = container_of(w, struct data, walk);
     struct place newer;
@@ -76,7 +76,7 @@ static int tree_value(struct walk *w, uint64_t key, struct place value)
         res = data_add(d, key, value);
     }
     if (d->count == 0) {
-        w->from = key + 1;
+        w->walk.from = key + 1;
     }
     return res;
 }
@@ -122,7 +122,9 @@ static int view_again(struct check *c)
 int check_data(struct check *c)
 {
     struct data d = {
-        .walk = { .check = c, .tree = TREE_MAP, .again = true, .value = tree_value },
+        .walk = {
+            .check = c, .walk = { .tree = TREE_MAP }, .again = true, .value = tree_value,
+        },
         .items = malloc(BATCH_BLOCKS * sizeof(*d.items)),
     };
     uint64_t from = 0;
@@ -132,8 +134,8 @@ int check_data(struct check *c)
     c->result.blocks = 0;
     res = d.items ? data_run(&d) : -ENOMEM;
     for (int tries = 1; res == -ESTALE && tries < TRIES_MAX; tries++) {
-        if (d.walk.from > from) {
-            from = d.walk.from;
+        if (d.walk.walk.from > from) {
+            from = d.walk.walk.from;
             tries = 0;
         }
         res = view_again(c);

@@ -27,6 +27,7 @@
 #include "map/layer.h"
 #include "map/page.h"
 #include "volume/volume.h"
+#include "volume/walk.h"
 
 struct check_segment {
     uint64_t file;
@@ -112,19 +113,18 @@ void check_scan(struct check *c, const struct check_segment *s, struct scan *ret
 int check_records(struct check *c);
 
 /* check_tree.c */
-struct walk {
+struct check_walk {
+    struct walk walk;               /* its tree and `from` are set */
     struct check *check;
-    enum tree_id tree;
     bool again;                     /* not the first time: find and count nothing */
-    uint64_t from;                  /* lower keys are passed over */
-    int (*value)(struct walk *w, uint64_t key, struct place value);
+    int (*value)(struct check_walk *w, uint64_t key, struct place value);
 };
 
 /*
  * Call w->value for each entry of the tree, by key; pages that cannot be read are found
  * and passed over.  -ESTALE: a segment went away.
  */
-int check_walk(struct walk *w, const struct root_ref *root);
+int check_walk(struct check_walk *w, const struct root_ref *root);
 int check_trees(struct check *c);
 
 /* check_data.c */

@@ -99,164 +99,71 @@ static const char *tree_name(enum tree_id tree)
     return tree == TREE_MAP ? "map" : "usage";
 }
 
-/* The pages below one page, or the root. */
-struct children {
-    struct walk *w;
-    unsigned level;
-    size_t count;
-    uint64_t last;                          /* the last key that may be below it */
-    struct tree_entry e[PAGE_ENTRIES_MAX];
-    struct fetch_item items[PAGE_ENTRIES_MAX];
-    bool read[PAGE_ENTRIES_MAX];
-    uint8_t pages[][PAGE_BYTES];
-};
-
-static struct children *children_new(struct walk *w, unsigned level, size_t count,
-                                     uint64_t last)
+static struct check_walk *check_walk_of(struct walk *w)
 {
-    struct children *ch = calloc(1, sizeof(*ch) + count * PAGE_BYTES);
-
-    if (ch) {
-        ch->w = w;
-        ch->level = level;
-        ch->count = count;
-        ch->last = last;
-    }
-    return ch;
+    return container_of(w, struct check_walk, walk);
 }
 
-static uint64_t child_last(const struct children *ch, size_t i)
+static bool page_wanted(struct walk *walk, const struct walk_page *page)
 {
-    return i + 1 < ch->count ? ch->e[i + 1].key - 1 : ch->last;
+    struct check_walk *w = check_walk_of(walk);
+    bool wanted = w->again ? check_find(w->check, place_file(page->place)) != NULL :
+                  place_check(w->check, page->place, false, page->first);
+
+    w->check->trees_whole &= wanted;
+    return wanted;
 }
 
-static void child_bad(const struct children *ch, size_t i, const char *why)
+static void page_good(struct walk *walk, const struct walk_page *page)
 {
-    struct check *c = ch->w->check;
+    struct check_walk *w = check_walk_of(walk);
 
-    c->trees_whole = false;
-    if (!ch->w->again) {
-        check_error(c, "the %s page of level %u for keys %" PRIu64 " to %" PRIu64
-                    " at segment %" PRIu64 ", offset %" PRIu64 ", %s",
-                    tree_name(ch->w->tree), ch->level, ch->e[i].key, child_last(ch, i),
-                    place_file(ch->e[i].value), place_offset(ch->e[i].value), why);
-    }
+    (void)page;
+    w->check->result.pages += !w->again;
 }
 
-static int child_read(void *opaque, const struct fetch_item *item, const uint8_t *bytes,
-                      int res)
+static int page_bad(struct walk *walk, const struct walk_page *page, int res,
+                    const char *why)
 {
-    struct children *ch = opaque;
-    const struct check_segment *s;
-    size_t i = (size_t)item->key;
-    uint8_t *page = ch->pages[i];
+    struct check_walk *w = check_walk_of(walk);
+    struct check *c = w->check;
+    const struct check_segment *s = check_find(c, place_file(page->place));
 
-    s = check_find(ch->w->check, place_file(item->place));
     if (res == -ENOENT || (res == -EBADMSG && s && s->state == SEGMENT_VALID &&
-                           check_same(ch->w->check, s) == 0)) {
+                           check_same(c, s) == 0)) {
         return -ESTALE;
     }
-    if (res < 0) {
-        child_bad(ch, i, res == -EBADMSG ? "is damaged" : error_name(res));
-        return 0;
-    }
-    memcpy(page, bytes, PAGE_BYTES);
-    if (page_check(page, ch->w->tree, ch->level) < 0) {
-        child_bad(ch, i, "is no such page");
-    } else if (page_key(page, 0) < ch->e[i].key ||
-               page_key(page, page_count(page) - 1) > child_last(ch, i)) {
-        child_bad(ch, i, "has keys that belong elsewhere");
-    } else {
-        ch->read[i] = true;
-        ch->w->check->result.pages += !ch->w->again;
+    c->trees_whole = false;
+    if (!w->again) {
+        check_error(c, "the %s page of level %u for keys %" PRIu64 " to %" PRIu64
+                    " at segment %" PRIu64 ", offset %" PRIu64 ", %s",
+                    tree_name(page->tree), page->level, page->first, page->last,
+                    place_file(page->place), place_offset(page->place), why);
     }
     return 0;
 }
 
-/* Read all that can be read of the pages that CH->e names. */
-static int children_read(struct children *ch)
+static int page_value(struct walk *walk, uint64_t key, struct place value)
 {
-    struct walk *w = ch->w;
-    size_t n = 0;
+    struct check_walk *w = check_walk_of(walk);
 
-    for (size_t i = 0; i < ch->count; i++) {
-        struct place place = ch->e[i].value;
-
-        if (child_last(ch, i) < w->from) {
-            continue;
-        }
-        if (w->again ? check_find(w->check, place_file(place)) != NULL :
-            place_check(w->check, place, false, ch->e[i].key)) {
-            ch->items[n++] = (struct fetch_item){ .key = i, .place = place };
-        } else {
-            w->check->trees_whole = false;
-        }
-    }
-    return fetch_run(w->check->fetch, ch->items, n, child_read, ch);
+    return w->value(w, key, value);
 }
 
-static int walk_values(struct walk *w, const uint8_t *page)
+int check_walk(struct check_walk *w, const struct root_ref *root)
 {
-    int res = 0;
+    static const struct walk_ops ops = {
+        .wanted = page_wanted, .good = page_good, .bad = page_bad, .value = page_value,
+    };
 
-    for (size_t i = 0; i < page_count(page) && res == 0; i++) {
-        struct tree_entry e = page_entry(page, i);
-
-        if (e.key >= w->from) {
-            res = w->value(w, e.key, e.value);
-        }
-    }
-    return res;
-}
-
-/* All pages that CH->e names, and what is below them.  Frees CH. */
-static int walk_children(struct children *ch)
-{
-    int res = children_read(ch);
-
-    for (size_t i = 0; i < ch->count && res == 0; i++) {
-        struct children *below;
-
-        if (!ch->read[i]) {
-            continue;
-        }
-        if (ch->level == 0) {
-            res = walk_values(ch->w, ch->pages[i]);
-            continue;
-        }
-        below = children_new(ch->w, ch->level - 1, page_count(ch->pages[i]),
-                             child_last(ch, i));
-        if (!below) {
-            res = -ENOMEM;
-            break;
-        }
-        for (size_t k = 0; k < below->count; k++) {
-            below->e[k] = page_entry(ch->pages[i], k);
-        }
-        res = walk_children(below);
-    }
-    free(ch);
-    return res;
-}
-
-int check_walk(struct walk *w, const struct root_ref *root)
-{
-    struct children *ch;
-
-    if (root->levels == 0) {
-        return 0;
-    }
-    ch = children_new(w, root->levels - 1, 1, UINT64_MAX);
-    if (!ch) {
-        return -ENOMEM;
-    }
-    ch->e[0] = (struct tree_entry){ .key = 0, .value = root->place };
-    return walk_children(ch);
+    w->walk.ops = &ops;
+    w->walk.fetch = w->check->fetch;
+    return walk_run(&w->walk, root);
 }
 
 /* ---- Map ------------------------------------------------------------------ */
 
-static int map_value(struct walk *w, uint64_t key, struct place value)
+static int map_value(struct check_walk *w, uint64_t key, struct place value)
 {
     struct check *c = w->check;
 
@@ -273,7 +180,7 @@ static int map_value(struct walk *w, uint64_t key, struct place value)
 
 /* ---- Usage ---------------------------------------------------------------- */
 
-static int usage_value(struct walk *w, uint64_t key, struct place value)
+static int usage_value(struct check_walk *w, uint64_t key, struct place value)
 {
     struct check *c = w->check;
     uint64_t size = value.w0, live = value.w1;
@@ -372,8 +279,12 @@ static void sum_check(struct check *c)
 
 int check_trees(struct check *c)
 {
-    struct walk map = { .check = c, .tree = TREE_MAP, .value = map_value };
-    struct walk usage = { .check = c, .tree = TREE_USAGE, .value = usage_value };
+    struct check_walk map = {
+        .check = c, .walk = { .tree = TREE_MAP }, .value = map_value,
+    };
+    struct check_walk usage = {
+        .check = c, .walk = { .tree = TREE_USAGE }, .value = usage_value,
+    };
     int res = check_walk(&map, &c->checkpoint.roots[TREE_MAP - 1]);
 
     if (res == 0) {
