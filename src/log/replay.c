@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/crc32c.h"
 #include "log/scan.h"
 
 #ifdef HLFS_PLANT_BUGS
@@ -589,51 +588,16 @@ static int record_wrong(const struct replay *r, const struct cursor *c, int res)
                      "holds what this version cannot read; use a newer hlfs");
 }
 
-static int payload_verify(struct replay *r, const struct cursor *c)
+static int payload_verify(struct replay *r, struct cursor *c)
 {
-    size_t bytes = c->h.payload_bytes, pos = 0;
-    struct entry e;
-    uint8_t *buf;
-    int64_t n;
-    int res;
+    int res = scan_payload(&c->scan, c->offset, &c->h, c->head, r->block_bytes,
+                           r->read_only);
 
-    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, bytes + 1) != 0) {
-        return -ENOMEM;
+    if (res >= 0 || res == -ENOMEM) {
+        return res;
     }
-    n = bytes == 0 ? 0 : store_pread_now(r->lane, c->segment->file,
-                                         c->offset + c->h.head_bytes, buf, bytes);
-    if (n < 0) {
-        free(buf);
-        return read_failed(r, c->segment->file, n);
-    }
-    res = (size_t)n == bytes ? 1 : 0;
-    while (res == 1 && (res = entry_next(c->head + RECORD_HEADER_BYTES, c->h.entry_bytes,
-                                         &pos, c->h.payload_bytes, r->block_bytes,
-                                         r->read_only, &e)) == 1) {
-        uint32_t unit = e.type == ENTRY_DATA ? r->block_bytes : PAGE_BYTES;
-        uint64_t n_sums = e.type == ENTRY_DATA ? e.count : e.type == ENTRY_PAGE;
-
-        for (uint64_t i = 0; i < n_sums && res == 1; i++) {
-            if (crc32c(0, buf + e.payload_offset + i * unit, unit) != le32(e.crc[i])) {
-                res = -EBADMSG;
-            }
-        }
-        if (e.type == ENTRY_CHECKPOINT &&
-            crc32c(0, buf + e.payload_offset,
-                   le32(e.checkpoint->override_count) *
-                   sizeof(struct usage_override_disk)) !=
-            le32(e.checkpoint->override_crc)) {
-            res = -EBADMSG;
-        }
-    }
-    free(buf);
-    if (res == 0 && (size_t)n == bytes) {
-        return 1;
-    }
-    if (res == -ENOTSUP) {
-        return record_wrong(r, c, res);
-    }
-    return res == -EBADMSG || res == 0 ? 0 : res;
+    return res == -ENOTSUP ? record_wrong(r, c, res) :
+           read_failed(r, c->segment->file, res);
 }
 
 /* Bring cursor I to the expected seq.  1: it has it, 0: it has not, <0. */

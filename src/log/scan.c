@@ -62,19 +62,24 @@ static int window_fill(struct scan *s, uint64_t offset, size_t need)
 {
     bool far = offset >= s->asked + FAR_BYTES && s->asked != 0;
     size_t bytes = far ? READ_HEAD_BYTES : READ_BYTES;
+    size_t least = ALIGN_UP(need, (size_t)STORE_BUF_ALIGN);
     int64_t n;
     int res;
 
     if (window_has(s, offset, need) || (s->window_last && offset >= s->window_at)) {
         return 0;
     }
-    bytes = MAX(bytes, ALIGN_UP(need, (size_t)STORE_BUF_ALIGN));
+    bytes = MAX(bytes, least);
     res = window_reserve(s, bytes);
     if (res < 0) {
         return res;
     }
     s->window_bytes = 0;
     n = store_pread_now(s->lane, s->file, offset, s->window, bytes);
+    if (n == -EBADMSG && bytes > least) {
+        bytes = least;      /* the store's own sums are wrong, but perhaps not here */
+        n = store_pread_now(s->lane, s->file, offset, s->window, bytes);
+    }
     if (n < 0) {
         return (int)n;
     }
@@ -136,6 +141,48 @@ int scan_search(struct scan *s, uint64_t *offset, struct record_header *ret,
         }
     }
     return 0;
+}
+
+/* Do the bytes that entry E names in the payload at BUF fit its sums? */
+static bool entry_fits(const struct entry *e, const uint8_t *buf, uint32_t block_bytes)
+{
+    uint32_t unit = e->type == ENTRY_DATA ? block_bytes : PAGE_BYTES;
+    uint64_t sums = e->type == ENTRY_DATA ? e->count : e->type == ENTRY_PAGE;
+
+    for (uint64_t i = 0; i < sums; i++) {
+        if (crc32c(0, buf + e->payload_offset + i * unit, unit) != le32(e->crc[i])) {
+            return false;
+        }
+    }
+    return e->type != ENTRY_CHECKPOINT ||
+           crc32c(0, buf + e->payload_offset, le32(e->checkpoint->override_count) *
+                  sizeof(struct usage_override_disk)) == le32(e->checkpoint->override_crc);
+}
+
+int scan_payload(const struct scan *s, uint64_t offset, const struct record_header *h,
+                 const uint8_t *head, uint32_t block_bytes, bool read_only)
+{
+    size_t bytes = h->payload_bytes, pos = 0;
+    struct entry e;
+    uint8_t *buf;
+    int64_t n;
+    int res;
+
+    if (posix_memalign((void **)&buf, STORE_BUF_ALIGN, bytes + 1) != 0) {
+        return -ENOMEM;
+    }
+    n = bytes == 0 ? 0 : store_pread_now(s->lane, s->file, offset + h->head_bytes, buf,
+                                         bytes);
+    if (n != (int64_t)bytes) {
+        free(buf);
+        return (int)MIN(n, 0);
+    }
+    do {
+        res = entry_next(head + RECORD_HEADER_BYTES, h->entry_bytes, &pos, h->payload_bytes,
+                         block_bytes, read_only, &e);
+    } while (res == 1 && entry_fits(&e, buf, block_bytes));
+    free(buf);
+    return res == -ENOTSUP ? res : res == 0;
 }
 
 /* ---- Footers -------------------------------------------------------------- */

@@ -47,6 +47,14 @@ int scan_search(struct scan *s, uint64_t *offset, struct record_header *ret,
                 const uint8_t **ret_head);
 
 /*
+ * Do the bytes of the payload of record H at OFFSET, whose header and entries are HEAD, fit
+ * the sums of its entries?  1; 0: they do not, or are not all there, or an entry makes no
+ * sense; -ENOTSUP: an entry that must not be passed over; or an error.
+ */
+int scan_payload(const struct scan *s, uint64_t offset, const struct record_header *h,
+                 const uint8_t *head, uint32_t block_bytes, bool read_only);
+
+/*
  * The footer at OFFSET: 1, and *RET is malloc'ed, *RET_BYTES of its footer_disk long,
  * and its sum is right; 0: there is none; or an error.
  */
