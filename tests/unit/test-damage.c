@@ -25,213 +25,12 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "base/rng.h"
 #include "base/util.h"
-#include "map/page.h"
-#include "simvol.h"
+#include "simdamage.h"
 
-#define FILES_MAX 64
-#define REGIONS_MAX 8192
 #define HANG_S 60           /* one damage takes milliseconds */
 
-/* ---- Structures of a volume ---------------------------------------------- */
-
-enum structure {
-    HEADER_NEWEST, HEADER_OTHER, RECORD_HEADER, ENTRY, RECORD_PADDING, BLOCK_DATA,
-    PAGE_HEAD, PAGE_BODY, CHECKPOINT_ENTRY, CHECKPOINT_PAYLOAD, FOOTER, REST,
-    BOTH_HEADERS_NEWEST, BOTH_HEADERS_OTHER, BOTH_HEADERS_WIPED, TRUNCATED, MISSING,
-    FOREIGN, STALE, STALE_RECORDS,
-    STRUCTURES,
-};
-
-static const char *const structure_names[STRUCTURES] = {
-    "newest header, one copy", "other header, one copy", "record header", "entry",
-    "record padding", "block", "page header", "page body", "checkpoint entry",
-    "checkpoint payload", "footer", "unused room", "newest header, both copies",
-    "other header, both copies", "header, both copies zero", "truncated", "missing",
-    "of another volume", "stale copy of another segment", "stale records behind the end",
-};
-
-/* Bytes of each structure that are passed over between two flips: 1 is all of it. */
-static const unsigned strides[STRUCTURES] = {
-    [HEADER_NEWEST] = 1, [HEADER_OTHER] = 3, [RECORD_HEADER] = 1, [ENTRY] = 1,
-    [RECORD_PADDING] = 1021, [BLOCK_DATA] = 1021, [PAGE_HEAD] = 1, [PAGE_BODY] = 61,
-    [CHECKPOINT_ENTRY] = 1, [CHECKPOINT_PAYLOAD] = 1, [FOOTER] = 3, [REST] = 8191,
-};
-
-struct region {
-    enum structure what;
-    uint64_t file, from, to;
-};
-
-struct file {
-    uint64_t id;
-    enum segment_state state;
-    struct segment_header header;
-    uint64_t end;               /* of the last record or footer */
-    uint64_t synced;            /* what it tells to be synced */
-    uint8_t *bytes;             /* owned */
-    size_t len;
-};
-
-struct layout {
-    struct file files[FILES_MAX];
-    size_t file_count;
-    uint64_t newest;            /* file with the newest valid header */
-    struct region regions[REGIONS_MAX];
-    size_t count;
-};
-
-static void region_add(struct layout *l, enum structure what, uint64_t file,
-                       uint64_t from, uint64_t to)
-{
-    assert_true(l->count < REGIONS_MAX);
-    if (to > from) {
-        l->regions[l->count++] = (struct region){ what, file, from, to };
-    }
-}
-
-static void entries_lay_out(struct layout *l, const struct file *f, uint64_t at,
-                            const struct record_header *h)
-{
-    const uint8_t *head = f->bytes + at;
-    uint64_t entries = at + RECORD_HEADER_BYTES, payload = at + h->head_bytes;
-    size_t pos = 0, before = 0;
-    struct entry e;
-
-    while (entry_next(head + RECORD_HEADER_BYTES, h->entry_bytes, &pos, h->payload_bytes,
-                      SIMVOL_BLOCK_BYTES, false, &e) == 1) {
-        uint64_t to = payload + e.payload_offset;
-
-        region_add(l, e.type == ENTRY_CHECKPOINT ? CHECKPOINT_ENTRY : ENTRY, f->id,
-                   entries + before, entries + pos);
-        before = pos;
-        if (e.type == ENTRY_DATA) {
-            region_add(l, BLOCK_DATA, f->id, to, to + e.count * SIMVOL_BLOCK_BYTES);
-        } else if (e.type == ENTRY_PAGE) {
-            region_add(l, PAGE_HEAD, f->id, to, to + PAGE_HEAD_BYTES);
-            region_add(l, PAGE_BODY, f->id, to + PAGE_HEAD_BYTES, to + PAGE_BYTES);
-        } else if (e.type == ENTRY_CHECKPOINT) {
-            region_add(l, CHECKPOINT_PAYLOAD, f->id, to,
-                       to + le32(e.checkpoint->override_count) * 16);
-        }
-    }
-    region_add(l, RECORD_PADDING, f->id, entries + h->entry_bytes, payload);
-}
-
-static void segment_lay_out(struct layout *l, struct file *f)
-{
-    uint32_t seed = segment_seed(&f->header);
-    uint64_t at = SEGMENT_DATA_OFFSET;
-    struct record_header h;
-    struct footer_disk footer;
-    size_t need;
-
-    while (at < f->len && record_decode(f->bytes + at, f->len - at, seed, f->header.epoch,
-                                        at, &h, &need) == 0) {
-        region_add(l, RECORD_HEADER, f->id, at, at + RECORD_HEADER_BYTES);
-        entries_lay_out(l, f, at, &h);
-        at += record_bytes(&h);
-    }
-    if (at < f->len &&
-        footer_decode(f->bytes + at, f->len - at, seed, at, &footer) == 0) {
-        region_add(l, FOOTER, f->id, at, at + le32(footer.bytes));
-        at += le32(footer.bytes);
-    }
-    region_add(l, REST, f->id, at, f->len);
-    f->end = at;
-}
-
-/* The highest `synced` of the header and of all valid records, wherever they stand. */
-static uint64_t synced_in_file(const struct file *f)
-{
-    uint32_t seed = segment_seed(&f->header);
-    uint64_t synced = MAX(f->header.synced, f->header.checkpoint.seq);
-
-    for (uint64_t at = SEGMENT_DATA_OFFSET; at < f->len; at += PLACE_UNIT) {
-        struct record_header h;
-        size_t need;
-
-        if (record_decode(f->bytes + at, f->len - at, seed, f->header.epoch, at, &h,
-                          &need) == 0) {
-            synced = MAX(synced, h.synced);
-        }
-    }
-    return synced;
-}
-
-static struct file file_read(const struct sim *sim, uint64_t id, const uint8_t *uuid)
-{
-    struct file f = { .id = id, .len = (size_t)sim_file_len(sim, id) };
-    int error;
-
-    f.bytes = calloc(1, f.len + 1);
-    assert_non_null(f.bytes);
-    assert_int_equal(sim_peek(sim, id, 0, f.bytes, f.len), f.len);
-    f.state = segment_header_decode(f.bytes, f.len, id, uuid, &f.header, &error);
-    f.synced = f.state == SEGMENT_VALID ? synced_in_file(&f) : 0;
-    return f;
-}
-
-static struct layout *layout_new(const struct simvol *s)
-{
-    struct layout *l = calloc(1, sizeof(*l));
-
-    assert_non_null(l);
-    for (uint64_t id = 1; id < FILES_MAX; id++) {
-        struct file *f;
-
-        if (sim_file_len(s->sim, id) < 0) {
-            continue;
-        }
-        f = &l->files[l->file_count++];
-        *f = file_read(s->sim, id, s->identity.uuid);
-        if (f->state == SEGMENT_VALID) {
-            l->newest = id;
-            segment_lay_out(l, f);
-        }
-    }
-    for (size_t i = 0; i < l->file_count; i++) {
-        enum structure what = l->files[i].id == l->newest ? HEADER_NEWEST : HEADER_OTHER;
-
-        if (l->files[i].state == SEGMENT_VALID) {
-            region_add(l, what, l->files[i].id, 0, SEGMENT_HEADER_BYTES);
-            region_add(l, what, l->files[i].id, SEGMENT_HEADER_COPY,
-                       SEGMENT_HEADER_COPY + SEGMENT_HEADER_BYTES);
-        }
-    }
-    return l;
-}
-
-static void layout_free(struct layout *l)
-{
-    for (size_t i = 0; i < l->file_count; i++) {
-        free(l->files[i].bytes);
-    }
-    free(l);
-}
-
 /* ---- What the rest of the log tells -------------------------------------- */
-
-/* SIM differs from the disk of L in segment FILE only. */
-static uint64_t synced_found(const struct layout *l, const struct sim *sim,
-                             const struct simvol *s, uint64_t file)
-{
-    uint64_t synced = 0;
-
-    for (size_t i = 0; i < l->file_count; i++) {
-        if (l->files[i].id != file) {
-            synced = MAX(synced, l->files[i].synced);
-        }
-    }
-    if (sim_file_len(sim, file) >= 0) {
-        struct file f = file_read(sim, file, s->identity.uuid);
-
-        synced = MAX(synced, f.synced);
-        free(f.bytes);
-    }
-    return synced;
-}
 
 /* The first state that a volume may show which has all records up to SYNCED. */
 static size_t state_required(const struct simvol *s, uint64_t synced)
@@ -251,11 +50,10 @@ static size_t state_required(const struct simvol *s, uint64_t synced)
 enum outcome { RIGHT, UNREADABLE, REFUSED, OUTCOMES };
 
 static unsigned tally[STRUCTURES][2][OUTCOMES];
-static char current[256];       /* the damage that is looked at */
 
 static void on_signal(int number)
 {
-    (void)!write(STDERR_FILENO, current, strlen(current));
+    (void)!write(STDERR_FILENO, damage_text, strlen(damage_text));
     (void)!write(STDERR_FILENO, "\n", 1);
     (void)signal(number, SIG_DFL);
     (void)raise(number);
@@ -289,7 +87,7 @@ static void image_read(struct image *im, struct hlfs *v)
         int res = simvol_call(v, REQUEST_READ, im->bytes + at, len, at);
 
         if (res < 0 && !is_damage(res)) {
-            fail_msg("%s: reading block %zu gives %d", current, i, res);
+            fail_msg("%s: reading block %zu gives %d", damage_text, i, res);
         }
         im->failed[i] = res < 0;
         im->failures += res < 0;
@@ -326,11 +124,11 @@ static size_t image_judge(const struct image *im, const struct simvol *s, size_t
     }
     while (required-- > 0) {
         if (image_shows(im, &s->states[required])) {
-            fail_msg("%s: silently an older state, %zu of %zu", current, required,
+            fail_msg("%s: silently an older state, %zu of %zu", damage_text, required,
                      s->count);
         }
     }
-    fail_msg("%s: wrong content", current);
+    fail_msg("%s: wrong content", damage_text);
     return 0;
 }
 
@@ -344,10 +142,10 @@ static enum outcome refusal_judge(int res, uint64_t file)
         (void)snprintf(name, sizeof(name), "segment %llu", (unsigned long long)file);
     }
     if (!is_damage(res) && res != -ENOENT) {
-        fail_msg("%s: open gives %d (%s)", current, res, text);
+        fail_msg("%s: open gives %d (%s)", damage_text, res, text);
     }
     if (!strstr(text, name)) {
-        fail_msg("%s: the sentence does not name the place: %s", current, text);
+        fail_msg("%s: the sentence does not name the place: %s", damage_text, text);
     }
     return REFUSED;
 }
@@ -371,7 +169,7 @@ static void go_on(struct sim *sim, const struct simvol *s, struct hlfs *v, size_
     }
     image_read(&im, v);
     if (!image_shows(&im, &s->states[state])) {
-        fail_msg("%s: wrong content after going on", current);
+        fail_msg("%s: wrong content after going on", damage_text);
     }
     image_done(&im);
     assert_int_equal(volume_close(v), 0);
@@ -413,16 +211,23 @@ static enum outcome look(struct sim *sim, const struct simvol *s, bool rw, uint6
         }
     }
     if (sim_misuse(sim)) {
-        fail_msg("%s: %s", current, sim_misuse(sim));
+        fail_msg("%s: %s", damage_text, sim_misuse(sim));
     }
     return outcome;
 }
 
+struct subject {
+    const struct simvol *vol;
+    const struct layout *layout;
+};
+
 /* Segment FILE on SIM is damaged: look as a reader, then as a writer.  Frees SIM. */
-static void judge(struct sim *sim, const struct simvol *s, const struct layout *l,
-                  enum structure what, uint64_t file)
+static void judge(void *opaque, struct sim *sim, enum structure what, uint64_t file)
 {
-    size_t required = state_required(s, synced_found(l, sim, s, file));
+    const struct subject *t = opaque;
+    const struct simvol *s = t->vol;
+    size_t required = state_required(s, synced_found(t->layout, sim, s->identity.uuid,
+                                                     file));
     unsigned errors = check_errors(sim);
 
     for (int rw = 0; rw < 2; rw++) {
@@ -431,176 +236,14 @@ static void judge(struct sim *sim, const struct simvol *s, const struct layout *
         enum outcome outcome = look(sim, s, rw, precise ? file : 0, required);
 
         if (outcome != RIGHT && errors == 0) {
-            fail_msg("%s: check finds nothing", current);
+            fail_msg("%s: check finds nothing", damage_text);
         }
         tally[what][rw][outcome]++;
     }
     sim_free(sim);
 }
 
-/* ---- Damages ------------------------------------------------------------- */
-
-static unsigned thinning(void)
-{
-    const char *text = getenv("HLFS_TEST_SEEDS");
-    unsigned seeds = text ? (unsigned)strtoul(text, NULL, 10) : 20;
-
-    return seeds >= 1000 ? 1 : seeds >= 200 ? 3 : seeds >= 20 ? 8 : 67;
-}
-
-static void flips(const struct simvol *s, const struct layout *l, struct rng *r)
-{
-    const unsigned thin = thinning();
-
-    for (size_t i = 0; i < l->count; i++) {
-        const struct region *g = &l->regions[i];
-        unsigned stride = strides[g->what] * thin;
-
-        for (uint64_t at = g->from + rng_below(r, stride); at < g->to; at += stride) {
-            struct sim *sim = sim_fork(s->sim, 1);
-            uint8_t mask = (uint8_t)(1u << rng_below(r, 8));
-
-            (void)snprintf(current, sizeof(current), "%s: segment %llu, offset %llu "
-                           "(%llu in it), mask %02x", structure_names[g->what],
-                           (unsigned long long)g->file, (unsigned long long)at,
-                           (unsigned long long)(at - g->from), mask);
-            assert_int_equal(sim_corrupt(sim, g->file, at, mask), 0);
-            judge(sim, s, l, g->what, g->file);
-        }
-    }
-}
-
-/* The same bit in both copies of a header; and both wiped. */
-static void headers(const struct simvol *s, const struct layout *l, struct rng *r)
-{
-    static const uint8_t zero[SEGMENT_DATA_OFFSET];
-
-    for (size_t i = 0; i < l->file_count; i++) {
-        const struct file *f = &l->files[i];
-        enum structure what = f->id == l->newest ? BOTH_HEADERS_NEWEST :
-                              BOTH_HEADERS_OTHER;
-        struct sim *sim;
-
-        if (f->state != SEGMENT_VALID) {
-            continue;
-        }
-        for (uint64_t at = 0; at < SEGMENT_HEADER_BYTES; at += thinning()) {
-            uint8_t mask = (uint8_t)(1u << rng_below(r, 8));
-
-            sim = sim_fork(s->sim, 1);
-            (void)snprintf(current, sizeof(current), "%s: segment %llu, byte %llu",
-                           structure_names[what], (unsigned long long)f->id,
-                           (unsigned long long)at);
-            assert_int_equal(sim_corrupt(sim, f->id, at, mask), 0);
-            assert_int_equal(sim_corrupt(sim, f->id, SEGMENT_HEADER_COPY + at, mask), 0);
-            judge(sim, s, l, what, f->id);
-        }
-        sim = sim_fork(s->sim, 1);
-        (void)snprintf(current, sizeof(current), "%s: segment %llu",
-                       structure_names[BOTH_HEADERS_WIPED], (unsigned long long)f->id);
-        sim_poke(sim, f->id, 0, zero, sizeof(zero));
-        judge(sim, s, l, BOTH_HEADERS_WIPED, f->id);
-    }
-}
-
-static void truncate_at(const struct simvol *s, const struct layout *l, uint64_t file,
-                        uint64_t len)
-{
-    struct sim *sim = sim_fork(s->sim, 1);
-
-    (void)snprintf(current, sizeof(current), "segment %llu truncated to %llu bytes",
-                   (unsigned long long)file, (unsigned long long)len);
-    assert_int_equal(sim_truncate(sim, file, len), 0);
-    judge(sim, s, l, TRUNCATED, file);
-}
-
-/* At the borders of everything, and a byte before them. */
-static void truncations(const struct simvol *s, const struct layout *l, struct rng *r)
-{
-    const unsigned thin = thinning();
-
-    for (size_t i = 0; i < l->count; i++) {
-        const struct region *g = &l->regions[i];
-
-        if (rng_below(r, thin) != 0) {
-            continue;
-        }
-        truncate_at(s, l, g->file, g->from);
-        if (g->from > 0) {
-            truncate_at(s, l, g->file, g->from - 1);
-        }
-    }
-}
-
-/* Whole files: missing, of another volume, a copy of another segment. */
-static void files(const struct simvol *s, const struct simvol *other,
-                  const struct layout *l, struct rng *r)
-{
-    const unsigned thin = MIN(thinning(), 8u);
-    const uint64_t highest = l->files[l->file_count - 1].id;
-
-    for (size_t i = 0; i < l->file_count; i++) {
-        const struct file *f = &l->files[i];
-        struct sim *sim = sim_fork(s->sim, 1);
-
-        (void)snprintf(current, sizeof(current), "segment %llu missing",
-                       (unsigned long long)f->id);
-        assert_int_equal(sim_unlink(sim, f->id), 0);
-        judge(sim, s, l, MISSING, f->id);
-
-        if (sim_file_len(other->sim, f->id) > 0) {
-            struct file g = file_read(other->sim, f->id, other->identity.uuid);
-
-            sim = sim_fork(s->sim, 1);
-            (void)snprintf(current, sizeof(current), "segment %llu of another volume",
-                           (unsigned long long)f->id);
-            assert_int_equal(sim_truncate(sim, f->id, 0), 0);
-            sim_poke(sim, f->id, 0, g.bytes, g.len);
-            judge(sim, s, l, FOREIGN, f->id);
-            free(g.bytes);
-        }
-        for (size_t j = 0; j < l->file_count; j++) {
-            if (j == i || rng_below(r, thin) != 0) {
-                continue;
-            }
-            sim = sim_fork(s->sim, 1);
-            (void)snprintf(current, sizeof(current), "segment %llu is a copy of %llu",
-                           (unsigned long long)f->id,
-                           (unsigned long long)l->files[j].id);
-            assert_int_equal(sim_copy_file(sim, l->files[j].id, f->id), 0);
-            judge(sim, s, l, STALE, f->id);
-        }
-        sim = sim_fork(s->sim, 1);
-        (void)snprintf(current, sizeof(current), "a copy of segment %llu is the newest",
-                       (unsigned long long)f->id);
-        assert_int_equal(sim_copy_file(sim, f->id, highest + 1), 0);
-        judge(sim, s, l, STALE, highest + 1);
-    }
-}
-
-/* Records of other segments stand where the newest one ends, as in a reused file. */
-static void stale_records(const struct simvol *s, const struct layout *l)
-{
-    for (size_t i = 0; i < l->file_count; i++) {
-        const struct file *f = &l->files[i], *to;
-        struct sim *sim;
-
-        for (to = l->files; to->id != l->newest; to++) {
-        }
-        if (f == to || f->len <= to->end) {
-            continue;
-        }
-        sim = sim_fork(s->sim, 1);
-        (void)snprintf(current, sizeof(current), "records of segment %llu behind the end",
-                       (unsigned long long)f->id);
-        sim_poke(sim, to->id, to->end, f->bytes + to->end, f->len - to->end);
-        judge(sim, s, l, STALE_RECORDS, to->id);
-        sim = sim_fork(s->sim, 1);
-        sim_poke(sim, to->id, to->end, f->bytes + SEGMENT_DATA_OFFSET,
-                 f->len - SEGMENT_DATA_OFFSET);
-        judge(sim, s, l, STALE_RECORDS, to->id);
-    }
-}
+/* ---- All damages ----------------------------------------------------------- */
 
 static void report(void)
 {
@@ -620,17 +263,15 @@ static void damage_all(enum simvol_end end)
     const uint64_t seed = 7 + end;
     struct simvol *s = simvol_new(end, seed), *other = simvol_new(end, seed + 100);
     struct layout *l = layout_new(s);
+    struct subject subject = { s, l };
+    const struct damage_judge j = { judge, &subject };
     struct rng r = { seed };
 
-    (void)snprintf(current, sizeof(current), "undamaged");
+    (void)snprintf(damage_text, sizeof(damage_text), "undamaged");
     assert_int_equal(check_errors(s->sim), 0);
-    judge(sim_fork(s->sim, 1), s, l, REST, 0);
+    judge(&subject, sim_fork(s->sim, 1), REST, 0);
     assert_int_equal(tally[REST][0][RIGHT] + tally[REST][1][RIGHT], 2);
-    flips(s, l, &r);
-    headers(s, l, &r);
-    truncations(s, l, &r);
-    files(s, other, l, &r);
-    stale_records(s, l);
+    damage_each(s, other, l, &r, &j);
     report();
     layout_free(l);
     simvol_free(s);
