@@ -143,8 +143,15 @@ HLFS_PUBLIC int hlfs_create_unfinished(const char *location, uint64_t size,
  * it for writing.  Writes nothing, and does not ask whether somebody holds it; 0 leaves
  * *RET NULL. */
 #define HLFS_TRY (1u << 1)
-/* hlfs_open, with HLFS_RDONLY: open what remains of a damaged volume.  Reads of what is
- * lost give -EBADMSG. */
+/*
+ * With HLFS_RDONLY: what remains of a damaged volume.  Segments and other parts may be
+ * missing or damaged, the file `volume` too.  Blocks whose bytes are lost, or of which it
+ * is not known what was in them, give -EBADMSG; all others read as ever.  What cannot be
+ * used, and what follows from it, is told to the log callback as a warning, a sentence
+ * each (options: hlfs_options_set_log), hlfs_rescue_losses() counts what of it concerns
+ * content.  A read error of the store is an error, and no damage.  Beside a living writer
+ * it works as any open for reading, but finding damage then may end with -ESTALE.
+ */
 #define HLFS_RESCUE (1u << 2)
 /*
  * hlfs_open, for who replaces the whole content, as an import does.  Before the call
@@ -217,6 +224,10 @@ HLFS_PUBLIC uint64_t hlfs_size(struct hlfs *v);             /* bytes */
 HLFS_PUBLIC uint32_t hlfs_block_size(struct hlfs *v);       /* bytes */
 HLFS_PUBLIC int hlfs_is_read_only(struct hlfs *v);
 
+/* With HLFS_RESCUE: how many losses of content were told, and found by reads, so far; 0:
+ * what was read is all there, and right. */
+HLFS_PUBLIC uint64_t hlfs_rescue_losses(struct hlfs *v);
+
 /* ---- Synchronous calls ---------------------------------------------------- */
 
 /*
@@ -256,11 +267,15 @@ HLFS_PUBLIC int hlfs_discard(struct hlfs *v, uint64_t len, uint64_t offset,
  */
 HLFS_PUBLIC int hlfs_resize(struct hlfs *v, uint64_t size, unsigned flags);
 
-enum hlfs_status { HLFS_STATUS_DATA = 1, HLFS_STATUS_HOLE = 2 };
+enum hlfs_status {
+    HLFS_STATUS_DATA = 1,
+    HLFS_STATUS_HOLE = 2,       /* reads as zeros */
+    HLFS_STATUS_LOST = 3,       /* with HLFS_RESCUE only: reads give -EBADMSG */
+};
 
 /*
  * How OFFSET is kept and for how many bytes from there on that is so (up to LEN):
- * *RET_STATUS, *RET_LEN.  A hole reads as zeros.
+ * *RET_STATUS, *RET_LEN.  Data may turn out to be lost when it is read.
  */
 HLFS_PUBLIC int hlfs_block_status(struct hlfs *v, uint64_t len, uint64_t offset,
                                   enum hlfs_status *ret_status, uint64_t *ret_len);

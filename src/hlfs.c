@@ -253,6 +253,7 @@ static int open_once(const char *location, unsigned flags,
     }
     return say_few_nodes(volume_open(
         s, (flags & HLFS_RDONLY ? VOLUME_RDONLY : 0) |
+           (flags & HLFS_RESCUE ? VOLUME_RESCUE : 0) |
            (flags & HLFS_UNFINISHED ? VOLUME_UNFINISHED : 0), options, ret));
 }
 
@@ -486,6 +487,11 @@ uint32_t hlfs_block_size(struct hlfs *v)
 int hlfs_is_read_only(struct hlfs *v)
 {
     return volume_read_only(v);
+}
+
+uint64_t hlfs_rescue_losses(struct hlfs *v)
+{
+    return volume_losses(v);
 }
 
 /* ---- Synchronous calls ---------------------------------------------------- */

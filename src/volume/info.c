@@ -133,3 +133,15 @@ int volume_counters(struct hlfs *v, struct hlfs_counters *c)
     monitor_leave(v);
     return 0;
 }
+
+uint64_t volume_losses(struct hlfs *v)
+{
+    uint64_t losses = 0;
+
+    if (!monitor_forked(v)) {
+        monitor_enter(v);
+        losses = v->rescue ? rescue_losses(v->rescue) : 0;
+        monitor_leave(v);
+    }
+    return losses;
+}

@@ -156,6 +156,22 @@ static uint64_t layer_next_data(const struct layer *l, uint64_t block)
     return UINT64_MAX;
 }
 
+/* As far as the layers say that there are holes from BLOCK on. */
+static uint64_t layers_hole_end(const struct hlfs *v, uint64_t block)
+{
+    uint64_t stop = UINT64_MAX;
+    struct extent e;
+
+    if (layer_next(v->active, block, &e)) {
+        if (e.block == block) {
+            return place_is_hole(e.place) ? block + e.count : block;
+        }
+        stop = e.block;
+    }
+    return v->frozen && layer_next(v->frozen, block, &e) && e.block == block &&
+           place_is_hole(e.place) ? MIN(block + e.count, stop) : block;
+}
+
 /*
  * A block >= BLOCK before which there is no data for sure (it may itself be a hole
  * again, where a layer covers the tree); UINT64_MAX: none to the end.
@@ -164,6 +180,7 @@ int map_next_data(struct hlfs *v, uint64_t block, uint64_t *ret_block,
                   struct tree_missing *ret_missing)
 {
     uint64_t next = layer_next_data(v->active, block);
+    uint64_t first, last;
     struct tree_entry e;
     int r;
 
@@ -171,6 +188,11 @@ int map_next_data(struct hlfs *v, uint64_t block, uint64_t *ret_block,
         next = MIN(next, layer_next_data(v->frozen, block));
     }
     r = tree_next(v->cache, TREE_MAP, &v->map_root, block, &e, ret_missing);
+    if (r == -EAGAIN && v->rescue &&
+        rescue_page_lost(v->rescue, ret_missing->place, &first, &last)) {
+        *ret_block = first > block ? MIN(next, first) : layers_hole_end(v, block);
+        return 0;
+    }
     if (r < 0) {
         return r;
     }

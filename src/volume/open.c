@@ -877,6 +877,7 @@ static void volume_free(struct hlfs *v)
     layer_free(v->frozen);
     layer_free(v->dropped);
     usage_free(v->usage);
+    rescue_free(v->rescue);
     pagecache_free(v->cache);
     store_lane_free(v->lane);
     store_free(v->store);
@@ -932,7 +933,8 @@ int volume_open_as(struct store *s, unsigned flags, const struct hlfs_options *o
         res = parts_new(v);
     }
     if (res == 0) {
-        res = v->read_only ? open_read_only(v) : open_for_writing(v);
+        res = flags & VOLUME_RESCUE ? rescue_open(v) :
+              v->read_only ? open_read_only(v) : open_for_writing(v);
     }
     if (res == 0) {
         v->manual = flags & VOLUME_MANUAL;
@@ -979,7 +981,8 @@ int volume_open(struct store *s, unsigned flags, const struct hlfs_options *o,
     int res;
 
     error_clear();
-    res = identity_check(s, flags & VOLUME_RDONLY, &identity);
+    res = flags & VOLUME_RESCUE ? rescue_identity(s, o ? &o->log : NULL, &identity) :
+          identity_check(s, flags & VOLUME_RDONLY, &identity);
     if (res < 0) {
         store_free(s);
         return res;

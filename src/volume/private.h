@@ -34,6 +34,7 @@
 #include "log/log.h"
 #include "map/layer.h"
 #include "map/tree.h"
+#include "volume/rescue.h"
 #include "volume/volume.h"
 
 #define LOOKUP_MAX 257              /* blocks resolved at once: 1 MiB and one more */
@@ -213,6 +214,7 @@ struct hlfs {
     struct hlfs_options options;
     struct identity identity;
     bool read_only, manual;
+    struct rescue *rescue;          /* owned; NULL: not a rescue */
     uint32_t block_bytes, block_shift;
     uint64_t size;                  /* bytes */
     uint64_t shrink_to;             /* a resize under way has closed what lies beyond */

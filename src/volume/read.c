@@ -136,6 +136,12 @@ static void segment_look(struct read_op *r, struct store_op *op,
     lane_submit(r, op);
 }
 
+/* What was missing when a rescue began has been told, and nobody removed it since. */
+static bool was_missing(const struct hlfs *v, struct place place)
+{
+    return v->rescue && rescue_lacks(v->rescue, place_file(place));
+}
+
 /* R fails: reading COUNT blocks from BLOCK on, or (0) a page of the map, came to RES. */
 static void read_failed(struct read_op *r, int res, struct place place, uint64_t block,
                         uint32_t count)
@@ -148,7 +154,11 @@ static void read_failed(struct read_op *r, int res, struct place place, uint64_t
     r->failed.place = place;
     r->failed.block = block;
     r->failed.count = count;
-    r->error = res != -ENOENT ? res : r->v->read_only ? -ESTALE : -EBADMSG;
+    r->error = res != -ENOENT ? res :
+               r->v->read_only && !was_missing(r->v, place) ? -ESTALE : -EBADMSG;
+    if (r->v->rescue && r->error == -EBADMSG && res != -ENOENT) {
+        rescue_read_lost(r->v->rescue);
+    }
 }
 
 static void failure_tell(const struct read_op *r)
@@ -382,6 +392,11 @@ static int page_check_op(struct store_op *op, int res)
 
 static int page_load(struct read_op *r)
 {
+    uint64_t first, last;
+
+    if (r->v->rescue && rescue_page_lost(r->v->rescue, r->missing.place, &first, &last)) {
+        return -EBADMSG;
+    }
     if (page_from_memory(r->v, r->missing.place)) {
         return 0;
     }
@@ -451,7 +466,7 @@ static int chunk_start(struct read_op *r)
 static void read_finish(struct read_op *r)
 {
     /* That a segment went from under a reader, or a former writer, is no news. */
-    if (r->failed.error != 0 && r->error != -ESTALE) {
+    if (r->failed.error != 0 && r->error != -ESTALE && !was_missing(r->v, r->failed.place)) {
         failure_tell(r);
     }
     chunk_release(r);

@@ -30,8 +30,13 @@ static int status_load(struct request *r, uint64_t block)
 static void status_read(struct read_op *read, int res)
 {
     struct request *r = container_of(read, struct request, read);
+    uint64_t first, last;
 
     read->started = false;
+    if (res == -EBADMSG && read->v->rescue &&
+        rescue_page_lost(read->v->rescue, read->missing.place, &first, &last)) {
+        res = 0;        /* that is what there is to be said of it */
+    }
     if (res < 0) {
         request_finish(r, res);
         return;
@@ -74,15 +79,32 @@ static uint64_t data_end(struct hlfs *v, uint64_t block, uint64_t end)
     return end;
 }
 
+/* BLOCK is under a page that is lost, and no layer has it: so are those up to LAST that are
+ * under the same page, until a layer has one. */
+static void status_lost(struct request *r, uint64_t block, uint64_t last)
+{
+    struct hlfs *v = r->queue->v;
+    uint64_t end = last + 1;
+    struct extent e;
+
+    if (layer_next(v->active, block, &e)) {
+        end = MIN(end, e.block);
+    }
+    if (v->frozen && layer_next(v->frozen, block, &e)) {
+        end = MIN(end, e.block);
+    }
+    status_set(r, HLFS_STATUS_LOST, end);
+}
+
 /* 1 finished (r->result), 0 pending. */
 int status_step(struct request *r)
 {
     struct hlfs *v = r->queue->v;
     uint64_t block = r->args.offset >> v->block_shift;
     uint64_t last = (r->args.offset + r->args.len - 1) >> v->block_shift;
+    uint64_t next, lost_last;
     struct tree_missing missing;
     struct place place;
-    uint64_t next;
     int res = map_lookup(v, block, 1, &place, &missing);
 
     if (res == 0 && !place_is_hole(place)) {
@@ -101,6 +123,11 @@ int status_step(struct request *r)
             status_set(r, HLFS_STATUS_HOLE, block + 1);
             return 1;
         }
+    }
+    if (res == -EAGAIN && v->rescue &&
+        rescue_page_lost(v->rescue, missing.place, &next, &lost_last)) {
+        status_lost(r, block, lost_last);
+        return 1;
     }
     if (res == -EAGAIN) {
         return status_load(r, block);

@@ -18,6 +18,8 @@
 #define VOLUME_MANUAL (1u << 1)
 /* As HLFS_UNFINISHED; created with it, the volume is so from the beginning. */
 #define VOLUME_UNFINISHED (1u << 2)
+/* With RDONLY: see HLFS_RESCUE. */
+#define VOLUME_RESCUE (1u << 3)
 
 /*
  * Make a volume of SIZE bytes in the empty store S, which it owns from now on (also on
@@ -97,6 +99,7 @@ uint32_t volume_block_bytes(struct hlfs *v);
 bool volume_read_only(struct hlfs *v);
 int volume_info(struct hlfs *v, struct hlfs_info *ret);
 int volume_counters(struct hlfs *v, struct hlfs_counters *ret);
+uint64_t volume_losses(struct hlfs *v);
 
 /* Looking inside a store without a volume: check.c, dump.c. */
 int volume_check(struct store *s, unsigned flags,

@@ -80,7 +80,7 @@ static int children_read(struct children *ch)
     for (size_t i = 0; i < ch->count; i++) {
         struct walk_page page = child_page(ch, i);
 
-        if (page.last >= w->from && w->ops->wanted(w, &page)) {
+        if (page.last >= w->from && (!w->ops->wanted || w->ops->wanted(w, &page))) {
             ch->items[n++] = (struct fetch_item){ .key = i, .place = page.place };
         }
     }

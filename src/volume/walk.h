@@ -24,7 +24,7 @@ struct walk_page {
 struct walk;
 
 struct walk_ops {
-    /* False: PAGE is not read, and all below it is passed over. */
+    /* False: PAGE is not read, and all below it is passed over.  NULL: all are read. */
     bool (*wanted)(struct walk *w, const struct walk_page *page);
     /* PAGE was read, and is what its parent says.  May be NULL. */
     void (*good)(struct walk *w, const struct walk_page *page);
