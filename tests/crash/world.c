@@ -628,6 +628,39 @@ void world_create(struct world *w)
     }
 }
 
+/*
+ * A crash is no damage: a rescue shows what a reader has just seen (w->image2), and no
+ * losses.  It looks at a copy of the disk, so that the schedule is the same without it.
+ */
+static void rescue_check(struct world *w)
+{
+    struct sim *disk = sim_fork(w->sim, w->seed);
+    struct rng rng = w->rng;
+    struct store *s;
+    struct hlfs *v = NULL;
+    uint64_t losses = 0;
+    int res;
+
+    memset(sim_options(disk)->eio_one_in, 0, sizeof(sim_options(disk)->eio_one_in));
+    res = sim_store_open(disk, SIM_OPEN_READ_ONLY, &s);
+    if (res == 0) {
+        res = volume_open(s, VOLUME_RDONLY | VOLUME_RESCUE | VOLUME_MANUAL, &w->options, &v);
+    }
+    if (res == 0) {
+        res = image_read(w, v, w->image);
+        losses = volume_losses(v);
+        (void)volume_close(v);
+    }
+    w->rng = rng;
+    sim_free(disk);
+    if (res < 0 || losses > 0) {
+        world_fail(w, "a rescue after a crash: %s, %llu losses (%s)", error_name(res),
+                   (unsigned long long)losses, error_text());
+    } else if (memcmp(w->image, w->image2, w->bytes) != 0) {
+        world_fail(w, "a rescue after a crash shows something else than a reader");
+    }
+}
+
 static bool images_agree(struct world *w)
 {
     for (uint64_t at = 0; at < w->bytes; at += MODEL_UNIT) {
@@ -654,6 +687,9 @@ void world_recover(struct world *w, bool ro)
         if (ro) {
             res = reader_image(w, w->image2);
             seen = res == 0;
+        }
+        if (seen) {
+            rescue_check(w);
         }
         if (res == 0) {
             res = world_open(w, false, &w->writer);
