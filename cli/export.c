@@ -24,6 +24,8 @@ struct export {
     uint64_t size_bytes;
     uint32_t block_bytes;
     struct lost lost;
+    _Atomic bool opened;
+    uint64_t losses;            /* that the open told of */
     struct target target;
 };
 
@@ -74,10 +76,32 @@ static int rescue_read(struct export *e, char *buf, size_t len, uint64_t at)
     return r < 0 ? r : rescue_read(e, buf + half, len - half, at + half);
 }
 
+/* What is known to be lost is not read: where much of the map is, that is much. */
+static int rescue_range(struct export *e, char *buf, size_t len, uint64_t at)
+{
+    enum hlfs_status status = HLFS_STATUS_DATA;
+    uint64_t n;
+    int r = 0;
+
+    for (size_t done = 0; r == 0 && done < len; done += n) {
+        if (hlfs_block_status(e->volume, len - done, at + done, &status, &n) < 0) {
+            status = HLFS_STATUS_DATA;
+            n = len - done;
+        }
+        if (status == HLFS_STATUS_DATA) {
+            r = rescue_read(e, buf + done, n, at + done);
+        } else {
+            memset(buf + done, 0, n);
+            r = status == HLFS_STATUS_LOST ? lost_add(&e->lost, at + done, n) : 0;
+        }
+    }
+    return r;
+}
+
 static int64_t volume_read(void *from, void *buf, size_t len, uint64_t at)
 {
     struct export *e = from;
-    int r = e->rescue ? rescue_read(e, buf, len, at) :
+    int r = e->rescue ? rescue_range(e, buf, len, at) :
             hlfs_pread(e->volume, buf, len, at);
 
     return r < 0 ? r : (int64_t)len;
@@ -87,12 +111,24 @@ static const struct copy_source volume_source = {
     .extent = volume_extent, .read = volume_read,
 };
 
+/* What the open tells of is said as it comes; what is lost of the data, once, by "lost:". */
+static void rescue_log(void *opaque, int level, const char *text)
+{
+    const struct export *e = opaque;
+
+    if (!e->opened && level <= HLFS_LOG_WARNING) {
+        warn("%s", text);
+    }
+}
+
 static int export_open(struct export *e)
 {
     int status = volume_open(e->arguments, e->name,
                              HLFS_RDONLY | (e->rescue ? HLFS_RESCUE : 0), &e->volume);
 
     if (status == EXIT_OK) {
+        e->opened = true;
+        e->losses = e->rescue ? hlfs_rescue_losses(e->volume) : 0;
         e->size_bytes = hlfs_size(e->volume);
         e->block_bytes = hlfs_block_size(e->volume);
     }
@@ -207,9 +243,13 @@ static int lost_say(struct export *e)
     uint64_t bytes = e->lost.bytes;
     size_t ranges = lost_print(&e->lost);
 
-    return ranges == 0 ? EXIT_OK :
-           fail("%" PRIu64 " bytes of %s in %zu ranges are lost; the export has zeros "
-                "there", bytes, e->name, ranges);
+    if (ranges > 0) {
+        return fail("%" PRIu64 " bytes of %s in %zu ranges are lost; the export has zeros "
+                    "there", bytes, e->name, ranges);
+    }
+    return e->losses == 0 ? EXIT_OK :
+           fail("parts of %s are lost, as said above; what the export has may be older than "
+                "the volume was", e->name);
 }
 
 static int export_to_target(struct export *e)
@@ -243,7 +283,7 @@ int export_run(const struct arguments *a)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN);
     if (e.rescue) {
-        hlfs_options_set_log(a->options, NULL, NULL);   /* "lost:" says it once */
+        hlfs_options_set_log(a->options, rescue_log, &e);
     }
     lost_init(&e.lost);
     status = export_open(&e);
