@@ -8,8 +8,10 @@
 #include "common.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command commands[] = {
     { "create", "LOC SIZE", 2, 2,
@@ -131,10 +133,24 @@ static int run(const struct arguments *a)
     return a->command->run(a);
 }
 
+/* A descriptor of ours or of the library would take the place of one that was closed, and
+ * get the output.  Who reads or writes there still hears that it is not open. */
+static void descriptors_hold(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a;
-    int status = arguments_parse(argc, argv, commands, &a);
+    int status;
+
+    descriptors_hold();
+    status = arguments_parse(argc, argv, commands, &a);
 
     if (status == EXIT_OK) {
         status = output_end(run(&a));

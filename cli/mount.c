@@ -434,8 +434,12 @@ static int mount_in_background(struct mount *m)
         return status;
     }
     if (child == 0) {
-        (void)close(fds[0]);
-        m->ready_fd = fds[1];
+        m->ready_fd = 3;
+        if (dup3(fds[1], m->ready_fd, O_CLOEXEC) < 0) {
+            m->ready_fd = fds[1];       /* it was 3 already */
+        }
+        /* Whoever waits for the end of a pipe of the caller's must not wait for us. */
+        (void)close_range(4, ~0u, 0);
         return mount_work(m);
     }
     (void)close(fds[1]);

@@ -105,6 +105,15 @@ unmounted "$file"
 mounted "$disk" "$file"
 cmp -n 1M "$SETUP_TMP/data" "$file" || fail "what was written is not there"
 
+step "started without stdin, stdout and stderr, and with a pipe of somebody else"
+unmounted "$file"
+"$HLFS" mount "$disk" "$file" <&- >&- 2>&- || fail "it does not mount"
+expect_status 0 dd if="$SETUP_TMP/data" of="$file" conv=notrunc,fsync bs=64K
+cmp -n 1M "$SETUP_TMP/data" "$file" || fail "it reads something else"
+unmounted "$file"
+# The process in the background once kept what its caller had open: this waited for it.
+expect_status 0 timeout 20 bash -c '"$@" 7>&1 | cat' - "$HLFS" mount "$disk" "$file"
+
 step "what it refuses, and its end"
 py refused "$file"
 
