@@ -167,7 +167,8 @@ int rescue_cursor_next(struct rescue_cursor *c)
     if (c->ended) {
         return 0;
     }
-    if (c->h.seq == 0) {        /* the first */
+    if (!c->begun) {
+        c->begun = true;
         res = footer_named(c);
     }
     if (res >= 0) {
@@ -175,9 +176,9 @@ int rescue_cursor_next(struct rescue_cursor *c)
             res = c->footer ? footer_next_record(c) : record_next(c);
         } while (res == 1 && c->h.seq < c->expected);
     }
-    if (res != 1) {
+    if (res != 1 || c->h.seq > SEQ_MAX) {
         rescue_cursor_done(c);
-        return res;
+        return MIN(res, 0);
     }
     c->torn |= c->h.seq > c->expected;
     c->expected = c->h.seq + 1;

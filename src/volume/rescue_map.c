@@ -57,15 +57,18 @@ static int entry_apply(struct rescue *r, struct layer *l, const struct rescue_cu
            map_replay(l, r->v->block_bytes, e, c->s->file, c->offset + c->h.head_bytes);
 }
 
-/* The records from the base on: they are the newest. */
+/* The records from the base on: they are the newest.  Without a base the size may stand in a
+ * checkpoint only, of which no more can be used. */
 static int replay_entry(struct rescue *r, const struct rescue_cursor *c,
                         const struct entry *e, bool doubtful)
 {
+    bool no_base = !r->has_base && !r->base_empty;
     struct checkpoint ck;
 
     if (e->type == ENTRY_RESIZE && !doubtful) {
         size_take(r, c->h.seq, e->size);
-    } else if (e->type == ENTRY_CHECKPOINT && !doubtful && checkpoint_decode(e, &ck) == 0) {
+    } else if (e->type == ENTRY_CHECKPOINT && no_base && !doubtful &&
+               checkpoint_decode(e, &ck) == 0 && ck.replay_seq <= c->h.seq) {
         size_take(r, ck.replay_seq - 1, ck.size);
     }
     return entry_apply(r, r->v->active, c, e, doubtful);
@@ -203,7 +206,7 @@ static void gap_tell(struct rescue *r, uint64_t from, uint64_t to, uint64_t file
                 "was before", from, to, file, offset, where);
 }
 
-static int replay(struct rescue *r, uint64_t file, uint64_t from, bool *ret_gaps)
+static int replay(struct rescue *r, uint64_t file, uint64_t from)
 {
     static const struct rescue_merge_ops ops = { .record = replay_record, .gap = gap_tell };
     struct rescue_merged merged;
@@ -214,7 +217,7 @@ static int replay(struct rescue *r, uint64_t file, uint64_t from, bool *ret_gaps
     r->v->facts.last_seq = MAX(merged.last_seq, from - 1);
     r->v->facts.time_us = merged.time_us;
     r->v->facts.synced_seq = r->synced;
-    *ret_gaps = merged.gaps;
+    r->gaps = merged.gaps;
     return res;
 }
 
@@ -610,7 +613,6 @@ static void base_take(struct rescue *r)
 static int from_base(struct rescue *r)
 {
     uint64_t file = 1, from = 1;
-    bool gaps;
     int res;
 
     if (r->has_base) {
@@ -618,7 +620,7 @@ static int from_base(struct rescue *r)
         file = r->base.replay_file;
         from = r->base.replay_seq;
     }
-    res = replay(r, file, from, &gaps);
+    res = replay(r, file, from);
     if (res == 0 && r->has_base) {
         res = usage_walk(r);
     }
@@ -633,13 +635,12 @@ static int from_base(struct rescue *r)
 static int from_records(struct rescue *r)
 {
     const struct place none = place_make(STORE_SEGNO_MAX, 0, PAGE_BYTES, 0);
-    bool gaps;
     int res;
 
     rescue_tell(r, false, "no checkpoint can be read: the map is made anew of the records of "
                 "all segments");
-    res = replay(r, 1, 1, &gaps);
-    if (res < 0 || !gaps) {
+    res = replay(r, 1, 1);
+    if (res < 0 || !r->gaps) {
         return res;
     }
     r->lost = array_room(NULL, 0, &r->lost_room, sizeof(*r->lost));
@@ -661,7 +662,7 @@ int rescue_map(struct rescue *r)
     if (res == 0) {
         res = usage_segments_add(r);
     }
-    if (res == 0 && !r->size_known) {
+    if (res == 0 && !r->size_known && r->gaps) {
         v->size = r->blocks_end * v->block_bytes;
         rescue_tell(r, true, "the size of the volume is not known: it is taken to end behind "
                     "its last block with data, at %" PRIu64 " bytes", v->size);

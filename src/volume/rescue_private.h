@@ -89,6 +89,7 @@ struct rescue {
     bool usage_known;               /* these are all, and v->usage is right */
     struct rescue_absent *absent;   /* owned, ascending */
     size_t absent_count, absent_room;
+    bool gaps;                      /* records from the base on are missing */
     uint64_t doubt_told;            /* seq of the record that was told last to be in doubt */
     uint64_t size_seq;              /* the volume's size is as of this record */
     bool size_known;
@@ -121,7 +122,7 @@ struct rescue_cursor {
     uint8_t *footer;            /* owned; NULL: scan */
     size_t footer_bytes;
     uint64_t footer_last;       /* the last seq that it lists; 0: there is none */
-    bool footer_tried, ended;
+    bool begun, footer_tried, ended;
     bool torn;                  /* it has passed a place where no record is valid */
     /* The current record; seq 0: none. */
     struct record_header h;

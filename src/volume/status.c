@@ -84,7 +84,7 @@ static uint64_t data_end(struct hlfs *v, uint64_t block, uint64_t end)
 static void status_lost(struct request *r, uint64_t block, uint64_t last)
 {
     struct hlfs *v = r->queue->v;
-    uint64_t end = last + 1;
+    uint64_t end = MAX(last, block) + 1;
     struct extent e;
 
     if (layer_next(v->active, block, &e)) {

@@ -3,7 +3,8 @@
  * A whole small log, right sums and all, that no writer of ours would write: checked,
  * dumped, opened for reading, read, opened for writing, read, closed, and read again.  It
  * may be refused, or parts of it; what could be read before and after is the same, and
- * where check finds no error it can be opened for reading.
+ * where check finds no error it can be opened for reading.  A rescue looks at it, too; where
+ * there is no error, and it knows of no loss, it shows the same.
  *
  * The input is a program: each step begins with a byte that says what is written next to
  * the segments of a simulated disk.  Numbers are mostly bytes, so that they meet.
@@ -519,6 +520,25 @@ static void look_as_reader(struct sim *sim, struct view *w, bool *ret_open)
     }
 }
 
+/* READER has what an open for reading shows; NULL: that is not sure. */
+static void look_as_rescuer(struct sim *sim, const struct view *reader)
+{
+    static struct view w;
+    struct hlfs *v;
+    bool open = open_it(sim, VOLUME_RDONLY | VOLUME_RESCUE, &v) == 0;
+
+    assert(open || !reader);
+    if (!open) {
+        return;
+    }
+    view_take(&w, v);
+    if (reader && volume_losses(v) == 0) {
+        assert(memcmp(w.readable, reader->readable, sizeof(w.readable)) == 0);
+        view_compare(&w, reader);
+    }
+    assert(volume_close(v) == 0);
+}
+
 static void look_as_writer(struct sim *sim)
 {
     static struct view before, after;
@@ -600,6 +620,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     whole = look_as_checker(p->sim);
     look_as_reader(p->sim, &view, &open);
     assert(open || !whole);
+    /* One without a record is open, and empty, but there is nothing to be rescued. */
+    look_as_rescuer(p->sim, whole && view.size > 0 ? &view : NULL);
     look_as_writer(p->sim);
     assert(!sim_misuse(p->sim));
     sim_free(p->sim);
