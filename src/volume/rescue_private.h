@@ -40,7 +40,6 @@ struct rescue_segment {
     bool sealed;                    /* its footer says that these are all */
     uint64_t end;                   /* seq behind the last one */
     uint64_t told;                  /* highest `synced` of header and records */
-    uint64_t known;                 /* of all of its epoch, and of those before */
     uint64_t doubt;                 /* from here on RESCUE-2 holds; UINT64_MAX: never */
 };
 

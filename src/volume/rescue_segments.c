@@ -290,7 +290,6 @@ static void doubts_find(struct rescue *r)
         }
         sure = epoch_cut_known(r, last, next, up_to);
         for (size_t k = i; k <= last; k++) {
-            r->segments[k].known = known;
             r->segments[k].doubt = sure ? UINT64_MAX : known + 1;
         }
     }
