@@ -47,6 +47,16 @@ int rescue_read_error(const struct rescue *r, uint64_t file, int64_t res)
 
 /* ---- Opening -------------------------------------------------------------- */
 
+/* An import that did not end is no damage, but its content is not whole either. */
+static void unfinished_tell(struct rescue *r)
+{
+    if (r->newest.unfinished_us != 0) {
+        rescue_tell(r, true, "the content is unfinished, says the header of segment %" PRIu64
+                    ": an import began and did not end; part of it is what was there before, "
+                    "or nothing", r->newest.file);
+    }
+}
+
 /* Beside a living writer what is missing may just have been removed. */
 static int outdated(struct rescue *r)
 {
@@ -113,6 +123,7 @@ int rescue_open(struct hlfs *v)
         res = rescue_headers(r);
     }
     if (res == 0) {
+        unfinished_tell(r);
         res = rescue_checkpoint(r);
     }
     if (res == 0) {

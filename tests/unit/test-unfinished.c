@@ -87,6 +87,18 @@ static uint64_t highest(struct sim *sim)
     return file;
 }
 
+/* What a rescue says is lost. */
+static uint64_t losses(struct sim *sim)
+{
+    uint64_t n;
+    struct hlfs *v;
+
+    assert_int_equal(try_open(sim, VOLUME_RDONLY | VOLUME_RESCUE, false, &v), 0);
+    n = hlfs_rescue_losses(v);
+    assert_int_equal(hlfs_close(v), 0);
+    return n;
+}
+
 static void nobody_opens_it_by_mistake(void **state)
 {
     struct sim *sim = sim_new(1);
@@ -116,6 +128,7 @@ static void nobody_opens_it_by_mistake(void **state)
         assert_int_equal(fill(v, 7), 0);
         assert_int_equal(hlfs_flush(v), 0);
         volume_abandon(v);
+        assert_int_equal(losses(sim), 1);       /* a rescue opens it, and says so */
     }
     assert_int_equal(try_open(sim, VOLUME_UNFINISHED, false, &v), 0);
     assert_int_equal(hlfs_finish(v), 0);
@@ -123,6 +136,7 @@ static void nobody_opens_it_by_mistake(void **state)
     assert_int_equal(hlfs_get_info(v, &info, sizeof(info)), 0);
     assert_int_equal(info.unfinished_us, 0);
     volume_abandon(v);
+    assert_int_equal(losses(sim), 0);
     assert_int_equal(try_open(sim, 0, false, &v), 0);
     assert_int_equal(content(v), 7);
     assert_int_equal(hlfs_close(v), 0);
