@@ -34,8 +34,14 @@ hdfs_start --set dfs.datanode.round-robin-volume-choosing-policy.additional-avai
 DISK=$HDFS_URI/disk
 expect_status 0 "$HLFS" create "$DISK" 40M --segment-size 4M
 
-# ballast MIB - a file that takes this much of every disk.
+no_ballast() {
+    [ "$(du -sm "$SETUP_TMP/hdfs/data/dn1" | cut -f 1)" -lt 60 ]
+}
+
+# ballast MIB - a file that takes this much of every disk, and nothing else does but the log.
 ballast() {
+    hdfs_cluster hdfs dfs -rm -skipTrash /ballast > "$SETUP_TMP/rm" 2>&1 || true
+    wait_until 60 no_ballast || fail "the disks do not get empty"
     head -c "$1M" /dev/zero > "$SETUP_TMP/zeros"
     expect_status 0 hdfs_cluster hdfs dfs -Ddfs.blocksize=4m -put -f "$SETUP_TMP/zeros" \
         /ballast
@@ -75,6 +81,7 @@ expect_text "$SETUP_TMP/full.err" 'No space left on device'
 expect_status 0 "$HLFS" check "$DISK" --data
 
 step "with full=wait a writer waits, and goes on when there is room again"
+ballast 110         # it can be opened, and then there is not room enough
 writer waits 36 -o full=wait=90s < /dev/null &
 WRITER=$!
 wait_until 40 grep -qi 'no space left' "$SETUP_TMP/waits.err" || fail "it does not wait"
