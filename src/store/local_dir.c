@@ -66,7 +66,7 @@ static void parent_path(char parent[PATH_MAX], const char *path)
     parent[len] = '\0';
 }
 
-static int sync_parent(const char *path)
+int local_sync_parent(const char *path)
 {
     _cleanup_close_ int fd = -1;
     char parent[PATH_MAX];
@@ -120,7 +120,7 @@ static int dir_make(const char *path, unsigned mode)
     if (mkdir(path, mode) < 0) {
         return dir_not_made(path, -errno);
     }
-    r = sync_parent(path);
+    r = local_sync_parent(path);
     if (r < 0) {
         (void)rmdir(path);
         return error_set(r, "cannot make directory %s durable: %s", path, error_name(r));

@@ -81,6 +81,9 @@ int local_dir_put(struct local_dir *d, const char *name, const void *buf, size_t
  * sentence on failure; -ENOTEMPTY: only foreign files are left. */
 int local_dir_destroy(struct local_dir *d);
 
+/* Make a change of the name PATH durable. */
+int local_sync_parent(const char *path);
+
 /* The directory gets the name TO, which is not there yet, durably.  Leaves a sentence on
  * failure. */
 int local_dir_move(struct local_dir *d, const char *to);

@@ -5,29 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
-
-/* Make a change of the name PATH durable. */
-static int sync_parent(const char *path)
-{
-    _cleanup_free_ char *dir = strdup(path);
-    _cleanup_close_ int fd = -1;
-    char *slash = dir ? strrchr(dir, '/') : NULL;
-
-    if (!dir) {
-        return -ENOMEM;
-    }
-    if (slash) {
-        slash[slash == dir] = '\0';
-    }
-    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
 
 /* Where the file system cannot refuse to replace: an empty directory of our own holds the
  * name, and only that can be replaced. */
@@ -79,10 +60,10 @@ int local_dir_move(struct local_dir *d, const char *to)
                          "by hlfs export and hlfs import", d->path, to);
     }
     if (r == 0) {
-        r = sync_parent(to);
+        r = local_sync_parent(to);
     }
     if (r == 0) {
-        r = sync_parent(d->path);
+        r = local_sync_parent(d->path);
     }
     return r < 0 ? error_set(r, "cannot move %s to %s: %s", d->path, to, error_name(r)) : 0;
 }
