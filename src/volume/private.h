@@ -115,7 +115,6 @@ struct request {
     uint64_t piece_at, piece_len;
     struct log_space space;
     bool reserved;                  /* space is held: copy, then commit */
-    bool resized;                   /* RESIZE: it is in the log */
     bool copying;
     struct busy_range busy;
     bool busy_held;
@@ -350,7 +349,6 @@ uint64_t writers_expire(struct hlfs *v, uint64_t now_us);   /* next deadline */
 /* resize.c */
 int resize_check(const struct hlfs *v, const struct request_args *a);
 int resize_start(struct request *r);        /* as write_start() */
-int resize_commit(struct request *r);       /* the tail is gone: 0, or log_reserve()'s error */
 void resize_end(struct hlfs *v);            /* the request is finished */
 uint64_t resize_limit(const struct hlfs *v);    /* requests end there at the latest */
 

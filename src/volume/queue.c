@@ -277,7 +277,7 @@ static int start(struct request *r)
     r->result = 0;
     r->done_bytes = 0;
     r->wait_since_us = 0;
-    r->waiting = r->reserved = r->copying = r->busy_held = r->resized = false;
+    r->waiting = r->reserved = r->copying = r->busy_held = false;
     r->edges = NULL;
     switch (r->args.kind) {
     case REQUEST_READ:

@@ -67,13 +67,6 @@ int resize_start(struct request *r)
     return write_start(r);
 }
 
-int resize_commit(struct request *r)
-{
-    struct hlfs *v = r->queue->v;
-
-    return r->resized ? 0 : volume_resize_now(v, r->args.offset);
-}
-
 void resize_end(struct hlfs *v)
 {
     v->resizing = false;

@@ -705,12 +705,11 @@ int write_step(struct request *r)
         }
     }
     if (r->args.kind == REQUEST_RESIZE) {
-        int res = resize_commit(r);
+        int res = volume_resize_now(v, r->args.offset);     /* what it cuts off is gone */
 
         if (res < 0) {
             return no_room(r, res);
         }
-        r->resized = true;
     }
     return fua_or_finish(r);
 }
