@@ -212,6 +212,18 @@ int volume_look(const struct arguments *a, const char *location)
     return r;
 }
 
+int info_look(const struct arguments *a, const char *location, struct hlfs_info *ret)
+{
+    struct hlfs *v;
+    int r = hlfs_open(location, NULL, HLFS_RDONLY, a->options, &v);
+
+    if (r == 0) {
+        r = hlfs_get_info(v, ret, sizeof(*ret));
+        (void)hlfs_close(v);
+    }
+    return r;
+}
+
 /* One key of an answer: numbers as such. */
 static void answer_add(void *opaque, const char *key, const char *value)
 {

@@ -158,6 +158,9 @@ int volume_open(const struct arguments *a, const char *text, unsigned flags,
  * -ENOENT: there is no volume; -ENOTDIR: it is no directory. */
 int volume_look(const struct arguments *a, const char *location);
 
+/* What LOCATION is, by a look without a writer: 0, or -errno with the library's sentence. */
+int info_look(const struct arguments *a, const char *location, struct hlfs_info *ret);
+
 /* ---- JSON ----------------------------------------------------------------- */
 
 /* One line on stdout; frees OBJECT. */

@@ -6,32 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int uuid_of(const struct arguments *a, const char *location, uint8_t uuid[16])
-{
-    struct hlfs_info i;
-    struct hlfs *v;
-    int r = hlfs_open(location, NULL, HLFS_RDONLY, a->options, &v);
-
-    if (r < 0) {
-        return r;
-    }
-    r = hlfs_get_info(v, &i, sizeof(i));
-    (void)hlfs_close(v);
-    memcpy(uuid, i.uuid, sizeof(i.uuid));
-    return r;
-}
-
 /* Something is at TO, and --force says that it may go: if it is another volume. */
 static int target_clear(const struct arguments *a, const char *from, const char *to)
 {
-    uint8_t old[16], new[16];
-    int r = uuid_of(a, from, old);
+    struct hlfs_info old, new;
+    int r = info_look(a, from, &old);
 
     if (r < 0) {
         return fail_library(r, from);
     }
-    r = uuid_of(a, to, new);
-    if (r == 0 && memcmp(old, new, sizeof(old)) == 0) {
+    r = info_look(a, to, &new);
+    if (r == 0 && memcmp(old.uuid, new.uuid, sizeof(old.uuid)) == 0) {
         return fail("%s and %s are the same volume", from, to);
     }
     if (r == 0) {

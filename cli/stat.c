@@ -59,13 +59,8 @@ static double write_amplification(const struct sampling *s)
 static int nobody_said(const struct sampling *s)
 {
     struct hlfs_info i;
-    struct hlfs *v;
-    int r = hlfs_open(s->location, NULL, HLFS_RDONLY, s->arguments->options, &v);
+    int r = info_look(s->arguments, s->location, &i);
 
-    if (r == 0) {
-        r = hlfs_get_info(v, &i, sizeof(i));
-        (void)hlfs_close(v);
-    }
     if (r < 0) {
         return fail_library(r, s->location);
     }

@@ -330,10 +330,18 @@ int hlfs_remove(const char *location, const struct hlfs_options *options)
     return res;
 }
 
+/* 0: there is a volume in S, and nobody holds it. */
+static int volume_unheld(struct store *s)
+{
+    struct identity identity;
+    int res = volume_identity(s, &identity);
+
+    return res == 0 ? volume_not_held(s, &identity) : res;
+}
+
 int hlfs_set(const char *location, const char *key, const char *value,
              const struct hlfs_options *options)
 {
-    struct identity identity;
     struct store *s;
     int res;
 
@@ -342,10 +350,7 @@ int hlfs_set(const char *location, const char *key, const char *value,
     if (res < 0) {
         return res;
     }
-    res = volume_identity(s, &identity);
-    if (res == 0) {
-        res = volume_not_held(s, &identity);
-    }
+    res = volume_unheld(s);
     if (res == 0) {
         res = volume_set_on(s, key, value);
     }
@@ -358,17 +363,6 @@ static bool same_host(const struct location *a, const struct location *b)
     const char *host = a->host ? a->host : "", *other = b->host ? b->host : "";
 
     return a->scheme == b->scheme && a->port == b->port && strcmp(host, other) == 0;
-}
-
-static int rename_unheld(struct store *s, const char *path)
-{
-    struct identity identity;
-    int res = volume_identity(s, &identity);
-
-    if (res == 0) {
-        res = volume_not_held(s, &identity);
-    }
-    return res == 0 ? store_rename(s, path) : res;
 }
 
 int hlfs_rename(const char *location, const char *new_location,
@@ -393,7 +387,10 @@ int hlfs_rename(const char *location, const char *new_location,
         res = store_at(location, LOCAL_REMOVE, options, &s);
     }
     if (res == 0) {
-        res = rename_unheld(s, to.path);
+        res = volume_unheld(s);
+        if (res == 0) {
+            res = store_rename(s, to.path);
+        }
         store_free(s);
     }
     location_done(&from);
